@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: MIT
+import { fileURLToPath } from 'node:url'
+import { defineConfig } from 'vitest/config'
+
+const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
+
+export default defineConfig({
+  resolve: {
+    // Tests run the sources: a stale dist/ cannot pass for what is being tested.
+    alias: {
+      '@mshare/core': source('packages/core/src/index.ts'),
+      '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.ts'),
+    },
+  },
+  test: {
+    include: ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts'],
+    exclude: ['**/node_modules/**', '**/dist/**'],
+    // ffi-napi, first loaded in a worker thread, crashes the process when that exits.
+    pool: 'forks',
+    // Tests wait for other processes, on a machine that may be busy.
+    testTimeout: 60_000,
+    hookTimeout: 60_000,
+    coverage: {
+      provider: 'v8',
+      include: ['packages/*/src/**/*.ts'],
+      exclude: ['packages/bench/**'],
+      reporter: ['text', 'json-summary'],
+      reportsDirectory: 'coverage/ts',
+    },
+  },
+})
