@@ -17,6 +17,8 @@ export default defineConfig({
     exclude: ['**/node_modules/**', '**/dist/**'],
     // ffi-napi, first loaded in a worker thread, crashes the process when that exits.
     pool: 'forks',
+    // For programs that tests start with `node --import tsx`: sources there as well.
+    env: { TSX_TSCONFIG_PATH: source('tsconfig.json') },
     // Tests wait for other processes, on a machine that may be busy.
     testTimeout: 60_000,
     hookTimeout: 60_000,
