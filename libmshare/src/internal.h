@@ -1,0 +1,119 @@
+/* SPDX-License-Identifier: MIT */
+/* What the verbs, the back ends and the helpers of libmshare know of one another. */
+#ifndef MSHARE_INTERNAL_H
+#define MSHARE_INTERNAL_H
+
+#ifndef _GNU_SOURCE
+#define _GNU_SOURCE
+#endif
+
+#include <errno.h>
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "mshare.h"
+
+/*
+ * The shared library is to load on every glibc from 2.28 on, wherever it was
+ * built: these moved into libc.so.6 in 2.32 and 2.34 and got new versions there.
+ */
+#if defined(MSHARE_PIC) && defined(__GLIBC__) && defined(__x86_64__)
+#define MSHARE_OLD_SYMBOL(name) __asm__(".symver " #name "," #name "@GLIBC_2.2.5")
+MSHARE_OLD_SYMBOL(pthread_create);
+MSHARE_OLD_SYMBOL(pthread_join);
+MSHARE_OLD_SYMBOL(pthread_detach);
+MSHARE_OLD_SYMBOL(pthread_sigmask);
+MSHARE_OLD_SYMBOL(pthread_once);
+MSHARE_OLD_SYMBOL(pthread_attr_setstacksize);
+#elif defined(MSHARE_PIC) && defined(__GLIBC__) && defined(__aarch64__)
+#define MSHARE_OLD_SYMBOL(name) __asm__(".symver " #name "," #name "@GLIBC_2.17")
+MSHARE_OLD_SYMBOL(pthread_create);
+MSHARE_OLD_SYMBOL(pthread_join);
+MSHARE_OLD_SYMBOL(pthread_detach);
+MSHARE_OLD_SYMBOL(pthread_sigmask);
+MSHARE_OLD_SYMBOL(pthread_once);
+MSHARE_OLD_SYMBOL(pthread_attr_setstacksize);
+#endif
+
+/* Windows and bases are multiples of this on every back end: one PUD entry of x86-64. */
+#define ALIGNMENT (UINT64_C(1) << 30)
+
+/* Above every user address of a 47-bit address space; mmap() has the last word. */
+#define ADDRESS_LIMIT (UINT64_C(1) << 47)
+
+#define MAP_FLAGS (MSHARE_MAP_NORESERVE | MSHARE_MAP_POPULATE | MSHARE_MAP_HUGETLB)
+#define ATTACH_FLAGS                                                                               \
+	(MSHARE_ATTACH_ANYWHERE | MSHARE_ATTACH_NOFORK | MSHARE_ATTACH_REQUIRE_SHARED_TABLES |     \
+	 MSHARE_ATTACH_REUSE)
+
+/* error.c */
+
+struct error_state {
+	int err;
+	char message[400];
+};
+
+/* Record err and the sentence for this thread, set errno, return -1. */
+int fail(int err, const char *format, ...) __attribute__((format(printf, 2, 3)));
+
+/* For carrying a failure from a thread of ours to the caller's. */
+void error_save(struct error_state *state);
+int error_raise(const struct error_state *state);
+
+/* root.c */
+
+enum root_use {
+	ROOT_CREATE, /* make the default root if it is missing, and check it */
+	ROOT_CHECK,  /* check it */
+	ROOT_BARE,   /* open it and nothing else: for unlink */
+};
+
+int root_open(enum root_use use, const char *verb);
+
+/* Fails with EINVAL unless name is one by rule 7. */
+int name_check(const char *name, const char *verb);
+
+/*
+ * The directory that holds name's last component, below the root; *leaf is that
+ * component. A name without '/' costs one open of the root.
+ */
+int parent_open(const char *name, enum root_use use, const char *verb, const char **leaf);
+
+/* openat2() that neither leaves dirfd nor follows symbolic links. */
+int open_beneath(int dirfd, const char *path, int flags, mode_t mode);
+
+/* fd open on a directory: is it on a file system that can hold regions? */
+int root_filesystem_check(int fd, const char *verb);
+
+/* checks.c: argument checks that are the same on every back end */
+
+struct backend;
+
+/* The back end of fd's region; NULL after fail(). */
+const struct backend *backend_of(int fd, const char *verb);
+
+/* The same for a call that changes contents: fd has to be open for writing. */
+const struct backend *backend_for_change(int fd, const char *verb);
+
+int prot_check(int prot, const char *verb);
+
+/* Whole pages, not empty, no overflow. The window is the back end's to check. */
+int range_check(size_t offset, size_t length, const char *verb);
+
+uint64_t page_size(void);
+
+/* timeout.c */
+
+int time_limit(void);
+
+#ifdef MSHARE_TEST_POINTS
+/*
+ * A place that a test can have a process die, stop or fail at. 0, or the errno
+ * that the step is to fail with.
+ */
+int test_point(const char *name);
+#else
+#define test_point(name) 0
+#endif
+
+#endif /* MSHARE_INTERNAL_H */
