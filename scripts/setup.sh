@@ -1,0 +1,111 @@
+#!/bin/sh
+# SPDX-License-Identifier: MIT
+#
+# setup.sh build|demo|bench|lint|test: install what that needs and is missing.
+#
+# Looks for the programs rather than the packages, so that a machine which has
+# them from elsewhere is left alone. Without root or sudo it prints the line to
+# run and stops with status 1. Installs nothing else and changes nothing else.
+
+. "$(dirname "$0")/common.sh"
+
+purpose=${1:-test}
+case $purpose in
+build | demo | bench | lint | test) ;;
+*)
+	echo "usage: $0 build|demo|bench|lint|test" >&2
+	exit 2
+	;;
+esac
+
+# Package (the same in Debian and Ubuntu), the program or header looked for,
+# who needs it, and why. scripts/ and CONTRIBUTING.md hold no other list.
+prerequisites() {
+	cat <<'LIST'
+make          make             build        builds libmshare
+gcc           gcc              build        compiles libmshare
+libc6-dev     <linux/futex.h>  build        headers of libc and of the kernel
+binutils      objdump          build        checks which glibc the prebuilt library needs
+zlib1g-dev    <zlib.h>         build        the examples read compressed documentation
+g++           g++              test         the header from C++; a C++ program against what is installed
+clang         clang            test         libmshare builds with both compilers without a warning
+clang-format  clang-format     test lint    the one formatter of C
+gcovr         gcovr            test         line coverage of the C sources
+strace        strace           test         that mshare_unlink() makes exactly the calls it says
+gdb           gdb              test         attachers stopped and dumped by a debugger
+go-md2man     go-md2man        test lint    man pages from their Markdown
+mandoc        mandoc           test lint    that the man pages are good ones
+pkg-config    pkg-config       test         programs against what make install has put down
+LIST
+}
+
+has() {
+	case $1 in
+	"<"*) [ -n "$(echo "#include $1" | "${CC:-cc}" -E - 2>/dev/null)" ] ;;
+	# A compiler named in CC stands in for gcc.
+	gcc) command -v "${CC:-gcc}" >/dev/null 2>&1 ;;
+	*) command -v "$1" >/dev/null 2>&1 ;;
+	esac
+}
+
+missing=
+reasons=
+while read -r package program needs why; do
+	case " build $needs " in
+	*" $purpose "*) ;;
+	*" build build "*) [ "$purpose" != lint ] || continue ;;
+	*) continue ;;
+	esac
+	if ! has "$program"; then
+		missing="$missing $package"
+		reasons="$reasons
+  $package: $why"
+	fi
+done <<END
+$(prerequisites)
+END
+
+# Node comes first: without it nothing below can be told apart.
+if ! command -v node >/dev/null 2>&1 || ! command -v npm >/dev/null 2>&1; then
+	echo "mshare needs Node.js 20 or newer, with npm: https://nodejs.org/" >&2
+	exit 1
+fi
+node_major=$(node -p 'process.versions.node.split(".")[0]')
+if [ "$node_major" -lt 20 ]; then
+	echo "mshare needs Node.js 20 or newer; $(command -v node) is $(node -v)" >&2
+	exit 1
+fi
+
+if [ -n "$missing" ]; then
+	echo "Missing for \"npm run $purpose\":$reasons"
+	if ! command -v apt-get >/dev/null 2>&1; then
+		echo "There is no apt-get here: install them with what this system has, then try again." >&2
+		exit 1
+	fi
+	install="apt-get install -y --no-install-recommends$missing"
+	if [ "$(id -u)" -eq 0 ]; then
+		as_root=
+	elif command -v sudo >/dev/null 2>&1 && sudo -n true 2>/dev/null; then
+		as_root="sudo -n"
+	else
+		echo "Installing them takes root. Run this, then try again:" >&2
+		echo >&2
+		echo "  sudo apt-get update && sudo $install" >&2
+		echo >&2
+		exit 1
+	fi
+	echo "Installing them: $as_root $install"
+	# shellcheck disable=SC2086 # lists of words, both
+	if ! {
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
+			$as_root env DEBIAN_FRONTEND=noninteractive $install
+	}; then
+		echo "apt-get failed. By hand: sudo apt-get update && sudo $install" >&2
+		exit 1
+	fi
+fi
+
+if ! node scripts/installed.mjs; then
+	echo "Installing the npm packages: npm ci"
+	npm ci
+fi
