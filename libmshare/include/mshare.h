@@ -63,7 +63,9 @@ extern "C" {
 #define MSHARE_CAP_SHARED_PAGE_TABLES 0x1u /* one set of page tables for all attachers */
 #define MSHARE_CAP_FILE_BACKING 0x2u       /* mshare_map() takes a backing_fd */
 #define MSHARE_CAP_HUGETLB 0x4u            /* mshare_map() takes MSHARE_MAP_HUGETLB */
-#define MSHARE_CAP_REFUSES_RAW_CALLS 0x8u  /* munmap(), mprotect() … of a part of a window: EINVAL */
+#define MSHARE_CAP_REFUSES_RAW_CALLS                                                               \
+	0x8u /* munmap(), mprotect() … of a part of a window: EINVAL                             \
+	      */
 
 /* What is known of a number that cannot be had. */
 #define MSHARE_UNKNOWN UINT64_MAX
@@ -150,7 +152,7 @@ MSHARE_API size_t mshare_alignment(void);
  * flags: MSHARE_MAP_*. EEXIST where something is mapped already.
  */
 MSHARE_API int mshare_map(int fd, size_t offset, size_t length, int prot, int flags, int backing_fd,
-                          off_t backing_offset);
+			  off_t backing_offset);
 
 /* Unmap; holes in the range are fine. The memory is free on return. */
 MSHARE_API int mshare_unmap(int fd, size_t offset, size_t length);
@@ -187,7 +189,7 @@ MSHARE_API int mshare_info(int fd, struct mshare_info *info, size_t size);
  * fit. out may be NULL with *count 0.
  */
 MSHARE_API int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size,
-                               size_t *count);
+			       size_t *count);
 
 /*
  * The call of the first proposal, as a library function. With O_CREAT: make

@@ -41,8 +41,8 @@ void *mshare_attach(int fd, void *addr, int prot, int flags)
 	}
 	access &= O_ACCMODE;
 	if (access == O_WRONLY || (prot & PROT_WRITE && access != O_RDWR)) {
-		fail(EACCES, "%s: descriptor %d is open %s, which does not allow prot 0x%x", verb, fd,
-		     access == O_WRONLY ? "write-only" : "read-only", (unsigned int)prot);
+		fail(EACCES, "%s: descriptor %d is open %s, which does not allow prot 0x%x", verb,
+		     fd, access == O_WRONLY ? "write-only" : "read-only", (unsigned int)prot);
 		return MAP_FAILED;
 	}
 	return backend->attach(fd, addr, prot, flags);

@@ -22,7 +22,7 @@ struct backend {
 	int (*create)(mode_t mode);
 	int (*reserve)(int fd, uint64_t base, uint64_t size);
 	int (*map)(int fd, uint64_t offset, uint64_t length, int prot, int flags, int backing_fd,
-	           off_t backing_offset);
+		   off_t backing_offset);
 	int (*unmap)(int fd, uint64_t offset, uint64_t length);
 	int (*protect)(int fd, uint64_t offset, uint64_t length, int prot);
 	int (*advise)(int fd, uint64_t offset, uint64_t length, int advice);
@@ -38,7 +38,7 @@ struct backend {
 	 * EEXIST if the name is taken.
 	 */
 	int (*adopt)(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
-	             const struct segment *segments, size_t count);
+		     const struct segment *segments, size_t count);
 };
 
 extern const struct backend backend_shm;

@@ -208,7 +208,7 @@ static uint64_t deadline_from_now(void)
 }
 
 static long futex(uint32_t *word, int op, uint32_t value, const void *timeout, uint32_t *word2,
-                  uint32_t value3)
+		  uint32_t value3)
 {
 	return syscall(SYS_futex, word, op, value, timeout, word2, value3);
 }
@@ -240,7 +240,7 @@ static int write_all(int fd, const void *from, size_t size, uint64_t offset)
 
 	while (done < size) {
 		ssize_t n = pwrite(fd, (const char *)from + done, size - done,
-		                   (off_t)(offset + done));
+				   (off_t)(offset + done));
 
 		if (n == -1 && errno == EINTR)
 			continue;
@@ -292,18 +292,22 @@ static int fail_header(int err, int fd, const char *verb)
 {
 	switch (err) {
 	case ENODATA:
-		return fail(err, "%s: the region of descriptor %d has no window yet; mshare_reserve() "
-		                 "gives it one", verb, fd);
+		return fail(err,
+			    "%s: the region of descriptor %d has no window yet; mshare_reserve() "
+			    "gives it one",
+			    verb, fd);
 	case EINVAL:
-		return fail(err,
-		            "%s: descriptor %d is no region: its file does not begin as this version "
-		            "of libmshare's regions do",
-		            verb, fd);
+		return fail(
+			err,
+			"%s: descriptor %d is no region: its file does not begin as this version "
+			"of libmshare's regions do",
+			verb, fd);
 	case EUCLEAN:
-		return fail(err,
-		            "%s: the control area of the region of descriptor %d is damaged: its file "
-		            "was cut short or written over; make the region anew",
-		            verb, fd);
+		return fail(
+			err,
+			"%s: the control area of the region of descriptor %d is damaged: its file "
+			"was cut short or written over; make the region anew",
+			verb, fd);
 	default:
 		return fail(err, "%s: cannot read the region of descriptor %d", verb, fd);
 	}
@@ -479,14 +483,14 @@ static bool word_bump(const struct owner *owner, enum word word, uint32_t count)
 
 	if (owner->writable)
 		return futex(at, FUTEX_WAKE_OP, count, NULL, at,
-		             FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 0)) != -1;
+			     FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 0)) != -1;
 	futex(at, FUTEX_WAKE, count, NULL, NULL, 0);
 	return false;
 }
 
 /* Take a lock, waiting for it until the deadline. 0, ETIMEDOUT, or what fcntl() said. */
 static int lock_wait(const struct owner *owner, short type, uint64_t start, uint64_t length,
-                     enum word word)
+		     enum word word)
 {
 	uint32_t seen = 0;
 	int err;
@@ -513,7 +517,7 @@ static void lock_release(const struct owner *owner, uint64_t start, uint64_t len
 static uint32_t *words_map(int fd, bool writable)
 {
 	char *page = mmap(NULL, PAGE, writable ? PROT_READ | PROT_WRITE : PROT_READ, MAP_SHARED, fd,
-	                  0);
+			  0);
 
 	return page == MAP_FAILED ? NULL : (uint32_t *)(page + WORDS_OFFSET);
 }
@@ -589,8 +593,8 @@ static struct change *changes; /* those with a descriptor that a child must clos
 static int fail_busy(const struct change *change, const char *why)
 {
 	return fail(EBUSY,
-	            "%s: nothing was changed: %s for %d ms (mshare_set_timeout() sets the limit)",
-	            change->verb, why, time_limit());
+		    "%s: nothing was changed: %s for %d ms (mshare_set_timeout() sets the limit)",
+		    change->verb, why, time_limit());
 }
 
 static int state_write(struct change *change)
@@ -614,10 +618,10 @@ static int load(struct change *change)
 	if (!err)
 		err = image_current(fd, change->header.window, &change->image);
 	if (!err && (state->checksum != checksum(MAGIC, state, offsetof(struct state, checksum)) ||
-	             state->settled > change->image->generation ||
-	             change->image->generation - state->settled > 1 ||
-	             state->punch_offset > change->header.window ||
-	             state->punch_length > change->header.window - state->punch_offset))
+		     state->settled > change->image->generation ||
+		     change->image->generation - state->settled > 1 ||
+		     state->punch_offset > change->header.window ||
+		     state->punch_length > change->header.window - state->punch_offset))
 		err = EUCLEAN;
 	return err ? fail_header(err, change->user_fd, change->verb) : 0;
 }
@@ -632,7 +636,7 @@ static int punch(struct change *change)
 
 	while (table_next_hole(&table, &offset, &length, limit)) {
 		if (fallocate(change->owner.fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE,
-		              (off_t)(DATA_OFFSET + offset), (off_t)length) == -1)
+			      (off_t)(DATA_OFFSET + offset), (off_t)length) == -1)
 			return errno;
 		offset += length;
 	}
@@ -693,12 +697,13 @@ static int recover(struct change *change)
 	err = settle(change);
 	if (err != ETIMEDOUT)
 		return err ? fail(err, "%s: cannot finish the change before this one", change->verb)
-		           : 0;
-	behind = lock_count(change->owner.fd, ROW(0), ROW(change->image->generation) - ROW(0), &pid);
+			   : 0;
+	behind = lock_count(change->owner.fd, ROW(0), ROW(change->image->generation) - ROW(0),
+			    &pid);
 	snprintf(who, sizeof(who),
-	         "the change before this one has not reached %u attachment%s (process %d is one: "
-	         "stopped?)",
-	         behind, behind == 1 ? "" : "s", pid);
+		 "the change before this one has not reached %u attachment%s (process %d is one: "
+		 "stopped?)",
+		 behind, behind == 1 ? "" : "s", pid);
 	return fail_busy(change, who);
 }
 
@@ -750,9 +755,9 @@ static int fail_change(struct change *change, int err)
 		return fail(err, "%s: no memory for the region's mapping table", change->verb);
 	if (err == EFBIG)
 		return fail(err,
-		            "%s: the limit RLIMIT_FSIZE of this process is below the size of the "
-		            "region's file",
-		            change->verb);
+			    "%s: the limit RLIMIT_FSIZE of this process is below the size of the "
+			    "region's file",
+			    change->verb);
 	return fail(err, "%s: the change could not be carried out", change->verb);
 }
 
@@ -792,13 +797,14 @@ static int commit(struct change *change, struct image *next)
 	if (!err)
 		return 0;
 	if (err != ETIMEDOUT)
-		return fail(err, "%s: the change is published; finishing it is left to the next one",
-		            change->verb);
+		return fail(err,
+			    "%s: the change is published; finishing it is left to the next one",
+			    change->verb);
 	behind = lock_count(change->owner.fd, ROW(0), ROW(next->generation) - ROW(0), &pid);
 	return fail(ETIMEDOUT,
-	            "%s: the change is published and will arrive, but after %d ms %u attachment%s "
-	            "not followed (process %d is one: stopped?)",
-	            change->verb, time_limit(), behind, behind == 1 ? " has" : "s have", pid);
+		    "%s: the change is published and will arrive, but after %d ms %u attachment%s "
+		    "not followed (process %d is one: stopped?)",
+		    change->verb, time_limit(), behind, behind == 1 ? " has" : "s have", pid);
 }
 
 static int window_check(const struct change *change)
@@ -806,11 +812,12 @@ static int window_check(const struct change *change)
 	uint64_t window = change->header.window;
 
 	if (change->offset > window || change->length > window - change->offset)
-		return fail(EINVAL,
-		            "%s: offset 0x%llx plus length 0x%llx is past the window, which has 0x%llx "
-		            "bytes",
-		            change->verb, (unsigned long long)change->offset,
-		            (unsigned long long)change->length, (unsigned long long)window);
+		return fail(
+			EINVAL,
+			"%s: offset 0x%llx plus length 0x%llx is past the window, which has 0x%llx "
+			"bytes",
+			change->verb, (unsigned long long)change->offset,
+			(unsigned long long)change->length, (unsigned long long)window);
 	return 0;
 }
 
@@ -822,10 +829,11 @@ static int exec_check(const struct change *change)
 	if (!(change->prot & PROT_EXEC))
 		return 0;
 	if (fstatvfs(change->owner.fd, &fs) == -1 || fs.f_flag & ST_NOEXEC)
-		return fail(EACCES,
-		            "%s: PROT_EXEC is not to be had: the region is on a file system mounted "
-		            "noexec",
-		            change->verb);
+		return fail(
+			EACCES,
+			"%s: PROT_EXEC is not to be had: the region is on a file system mounted "
+			"noexec",
+			change->verb);
 	return 0;
 }
 
@@ -839,7 +847,7 @@ static int allocate(struct change *change)
 		uint64_t length = change->length - done < step ? change->length - done : step;
 
 		if (fallocate(change->owner.fd, 0, (off_t)(DATA_OFFSET + change->offset + done),
-		              (off_t)length) == -1)
+			      (off_t)length) == -1)
 			return errno;
 		pthread_sigmask(SIG_SETMASK, &change->owner.waiting, &all);
 		pthread_sigmask(SIG_SETMASK, &all, NULL);
@@ -863,7 +871,7 @@ static int change_table(struct change *change, enum edit edit)
 	from = table_of(change->image);
 	to = table_of(next);
 	err = table_edit(&from, &to, edit, change->offset, change->length, (uint32_t)change->prot,
-	                 (uint32_t)change->flags & MSHARE_MAP_NORESERVE);
+			 (uint32_t)change->flags & MSHARE_MAP_NORESERVE);
 	next->count = to.count;
 	if (err == EEXIST)
 		fail(err, "%s: something is mapped already at 0x%llx … 0x%llx", change->verb,
@@ -874,7 +882,8 @@ static int change_table(struct change *change, enum edit edit)
 		     (unsigned long long)change->offset,
 		     (unsigned long long)(change->offset + change->length));
 	else if (err == E2BIG)
-		fail(err, "%s: the region would have more than %u mappings", change->verb, TABLE_MAX);
+		fail(err, "%s: the region would have more than %u mappings", change->verb,
+		     TABLE_MAX);
 	if (err || table_equal(&from, &to)) {
 		free(next);
 		return err ? -1 : 0;
@@ -905,9 +914,9 @@ static int change_table(struct change *change, enum edit edit)
 				free(next);
 				abandon(change, err);
 				return err == ENOSPC || err == ENOMEM
-				               ? memory_fail(change->owner.fd, err, change->length,
-				                             change->verb)
-				               : -1;
+					       ? memory_fail(change->owner.fd, err, change->length,
+							     change->verb)
+					       : -1;
 			}
 		}
 		if (err) {
@@ -949,8 +958,8 @@ static int body_advise(struct change *change)
 	table = table_of(change->image);
 	if (!table_covers(&table, change->offset, change->length))
 		return fail(ENOMEM, "%s: nothing is mapped in a part of 0x%llx … 0x%llx",
-		            change->verb, (unsigned long long)change->offset,
-		            (unsigned long long)(change->offset + change->length));
+			    change->verb, (unsigned long long)change->offset,
+			    (unsigned long long)(change->offset + change->length));
 	switch (change->flags) {
 	case MADV_NORMAL:
 	case MADV_DONTNEED: /* of shared memory: the contents stay */
@@ -960,7 +969,7 @@ static int body_advise(struct change *change)
 		break;
 	case MADV_REMOVE:
 		if (fallocate(fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, offset,
-		              (off_t)change->length) == -1)
+			      (off_t)change->length) == -1)
 			err = errno;
 		break;
 	case MADV_POPULATE_READ:
@@ -1002,14 +1011,14 @@ static void windows_collect(int directory, int depth, struct intervals *taken)
 
 		if (found->d_type == DT_DIR && depth > 0 && found->d_name[0] != '.') {
 			fd = openat(dirfd(dir), found->d_name,
-			            O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
+				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
 			if (fd != -1)
 				windows_collect(fd, depth - 1, taken);
 		}
 		if (found->d_type != DT_REG)
 			continue;
 		fd = openat(dirfd(dir), found->d_name,
-		            O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
+			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
 		if (fd == -1)
 			continue;
 		if (header_read(fd, &header) == 0) {
@@ -1024,8 +1033,9 @@ static void windows_collect(int directory, int depth, struct intervals *taken)
 				taken->list = list;
 				taken->room = room;
 			}
-			taken->list[taken->count++] =
-				(struct interval){header.base, header.base + header.window};
+			taken->list[taken->count++] = (struct interval){header.base,
+									header.base +
+										header.window};
 		}
 		close(fd);
 	}
@@ -1053,7 +1063,7 @@ static void arena(struct interval *arena)
 static bool taken_here(uint64_t start, uint64_t size)
 {
 	void *at = mmap((void *)(uintptr_t)start, size, PROT_NONE,
-	                MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	if (at == MAP_FAILED)
 		return errno == EEXIST;
@@ -1093,7 +1103,9 @@ static uint64_t base_choose(uint64_t size)
 
 static int body_reserve(struct change *change)
 {
-	struct header header = {.version = VERSION, .window = change->length, .base = change->offset};
+	struct header header = {.version = VERSION,
+				.window = change->length,
+				.base = change->offset};
 	uint64_t size = DATA_OFFSET + change->length;
 	int fd = change->owner.fd;
 	struct image *empty;
@@ -1103,23 +1115,23 @@ static int body_reserve(struct change *change)
 	err = header_read(fd, &change->header);
 	if (!err)
 		return fail(EEXIST, "%s: the region has its window already: 0x%llx bytes at 0x%llx",
-		            change->verb, (unsigned long long)change->header.window,
-		            (unsigned long long)change->header.base);
+			    change->verb, (unsigned long long)change->header.window,
+			    (unsigned long long)change->header.base);
 	if (err != ENODATA)
 		return fail_header(err, change->user_fd, change->verb);
 	/* Ahead of the kernel, which would also send SIGXFSZ. */
 	if (getrlimit(RLIMIT_FSIZE, &limit) == 0 && limit.rlim_cur < size)
 		return fail(EFBIG,
-		            "%s: the region's file needs a size of 0x%llx bytes, and the limit "
-		            "RLIMIT_FSIZE of this process is 0x%llx",
-		            change->verb, (unsigned long long)size,
-		            (unsigned long long)limit.rlim_cur);
+			    "%s: the region's file needs a size of 0x%llx bytes, and the limit "
+			    "RLIMIT_FSIZE of this process is 0x%llx",
+			    change->verb, (unsigned long long)size,
+			    (unsigned long long)limit.rlim_cur);
 	if (!header.base)
 		header.base = base_choose(header.window);
 	if (!header.base)
 		return fail(ENOMEM,
-		            "%s: no base could be chosen for a window of 0x%llx bytes; give one",
-		            change->verb, (unsigned long long)header.window);
+			    "%s: no base could be chosen for a window of 0x%llx bytes; give one",
+			    change->verb, (unsigned long long)header.window);
 
 	empty = image_new(0);
 	if (!empty)
@@ -1194,9 +1206,9 @@ static void *change_delegated(void *arg)
 	struct delegate *delegate = arg;
 	int err = table_unshare(delegate->change->owner.fd);
 
-	delegate->result =
-		err ? fail(err, "%s: cannot unshare a thread's descriptor table", delegate->change->verb)
-		    : change_run(delegate->change);
+	delegate->result = err ? fail(err, "%s: cannot unshare a thread's descriptor table",
+				      delegate->change->verb)
+			       : change_run(delegate->change);
 	error_save(&delegate->error);
 	return NULL;
 }
@@ -1302,43 +1314,43 @@ static int change_region(struct change *change, int fd)
 static int shm_reserve(int fd, uint64_t base, uint64_t size)
 {
 	return change_region(&(struct change){.verb = "mshare_reserve",
-	                                      .body = body_reserve,
-	                                      .offset = base,
-	                                      .length = size},
-	                     fd);
+					      .body = body_reserve,
+					      .offset = base,
+					      .length = size},
+			     fd);
 }
 
 static int shm_map(int fd, uint64_t offset, uint64_t length, int prot, int flags, int backing_fd,
-                   off_t backing_offset)
+		   off_t backing_offset)
 {
 	(void)backing_fd;
 	(void)backing_offset;
 	return change_region(&(struct change){.verb = "mshare_map",
-	                                      .body = body_map,
-	                                      .offset = offset,
-	                                      .length = length,
-	                                      .prot = prot,
-	                                      .flags = flags},
-	                     fd);
+					      .body = body_map,
+					      .offset = offset,
+					      .length = length,
+					      .prot = prot,
+					      .flags = flags},
+			     fd);
 }
 
 static int shm_unmap(int fd, uint64_t offset, uint64_t length)
 {
 	return change_region(&(struct change){.verb = "mshare_unmap",
-	                                      .body = body_unmap,
-	                                      .offset = offset,
-	                                      .length = length},
-	                     fd);
+					      .body = body_unmap,
+					      .offset = offset,
+					      .length = length},
+			     fd);
 }
 
 static int shm_protect(int fd, uint64_t offset, uint64_t length, int prot)
 {
 	return change_region(&(struct change){.verb = "mshare_protect",
-	                                      .body = body_protect,
-	                                      .offset = offset,
-	                                      .length = length,
-	                                      .prot = prot},
-	                     fd);
+					      .body = body_protect,
+					      .offset = offset,
+					      .length = length,
+					      .prot = prot},
+			     fd);
 }
 
 static int shm_advise(int fd, uint64_t offset, uint64_t length, int advice)
@@ -1359,20 +1371,21 @@ static int shm_advise(int fd, uint64_t offset, uint64_t length, int advice)
 	case MADV_UNMERGEABLE:
 	case MADV_COLD:
 	case MADV_PAGEOUT:
-		return fail(EOPNOTSUPP,
-		            "mshare_advise: advice %d is about one process's page tables, which the "
-		            "shm back end has no say over in others",
-		            advice);
+		return fail(
+			EOPNOTSUPP,
+			"mshare_advise: advice %d is about one process's page tables, which the "
+			"shm back end has no say over in others",
+			advice);
 	default:
 		return fail(EINVAL, "mshare_advise: advice %d is unknown or not about a region",
-		            advice);
+			    advice);
 	}
 	return change_region(&(struct change){.verb = "mshare_advise",
-	                                      .body = body_advise,
-	                                      .offset = offset,
-	                                      .length = length,
-	                                      .flags = advice},
-	                     fd);
+					      .body = body_advise,
+					      .offset = offset,
+					      .length = length,
+					      .flags = advice},
+			     fd);
 }
 
 static int shm_create(mode_t mode)
@@ -1461,10 +1474,10 @@ static int window_mark(uint64_t address, uint64_t length)
 }
 
 static void *window_map(const struct attachment *a, uint64_t offset, uint64_t length, int prot,
-                        int flags)
+			int flags)
 {
 	return mmap((void *)(uintptr_t)(a->address + offset), length, prot,
-	            MAP_SHARED | MAP_NORESERVE | flags, a->owner.fd, (off_t)(DATA_OFFSET + offset));
+		    MAP_SHARED | MAP_NORESERVE | flags, a->owner.fd, (off_t)(DATA_OFFSET + offset));
 }
 
 /* From how many bytes on an unmap maps anew rather than protects: so that its tables go. */
@@ -1486,7 +1499,7 @@ static int window_apply(void *context, uint64_t offset, uint64_t length, uint32_
 	    window_map(a, offset, length, PROT_NONE, MAP_FIXED) != MAP_FAILED)
 		return window_mark(a->address + offset, length);
 	if (mprotect((void *)(uintptr_t)(a->address + offset), length,
-	             prot == PROT_HOLE ? PROT_NONE : prot_here(a, prot)) == -1)
+		     prot == PROT_HOLE ? PROT_NONE : prot_here(a, prot)) == -1)
 		return errno;
 	return 0;
 }
@@ -1553,7 +1566,7 @@ static void segment_restore(struct attachment *a, const struct segment *segment)
 	void *at = (void *)(uintptr_t)segment->address;
 
 	if (mmap(at, segment->length, PROT_READ | PROT_WRITE,
-	         MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
 		return;
 	read_all(a->owner.fd, at, segment->length, DATA_OFFSET + segment->address - a->address);
 	mprotect(at, segment->length, segment->prot);
@@ -1561,7 +1574,7 @@ static void segment_restore(struct attachment *a, const struct segment *segment)
 
 /* The first `segments` of the adoption and the holes below `limit`, as they were before. */
 static void adoption_undo(struct attachment *a, const struct table *table, size_t segments,
-                          uint64_t limit)
+			  uint64_t limit)
 {
 	uint64_t hole = 0, length;
 
@@ -1592,12 +1605,13 @@ static int window_adopt(struct attachment *a, uint64_t base, struct image **memo
 	for (size_t i = 0; i < adoption->count; i++)
 		image->entries[image->count++] =
 			(struct entry){adoption->segments[i].address - base,
-		                       adoption->segments[i].length,
-		                       (uint32_t)adoption->segments[i].prot, 0};
+				       adoption->segments[i].length,
+				       (uint32_t)adoption->segments[i].prot, 0};
 	table = table_of(image);
 	while (!err && table_next_hole(&table, &hole, &length, a->window)) {
 		err = test_point("adopt-holes");
-		if (!err && window_map(a, hole, length, PROT_NONE, MAP_FIXED_NOREPLACE) == MAP_FAILED)
+		if (!err &&
+		    window_map(a, hole, length, PROT_NONE, MAP_FIXED_NOREPLACE) == MAP_FAILED)
 			err = errno;
 		if (!err)
 			hole += length;
@@ -1607,7 +1621,7 @@ static int window_adopt(struct attachment *a, uint64_t base, struct image **memo
 
 		err = test_point("adopt-mid");
 		if (!err && window_map(a, entry->offset, entry->length, prot_here(a, entry->prot),
-		                       MAP_FIXED) == MAP_FAILED)
+				       MAP_FIXED) == MAP_FAILED)
 			err = errno;
 		if (!err)
 			done++;
@@ -1633,12 +1647,13 @@ static int slot_take(struct attachment *a)
 		a->slot %= SLOTS;
 		/* The row before may have attachments still, which will come to this one. */
 		if (lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) == 1 ||
-		    (generation &&
-		     lock_test(a->owner.fd, F_GETLK, ROW(generation - 1) + a->slot, 1, &found) == 1))
+		    (generation && lock_test(a->owner.fd, F_GETLK, ROW(generation - 1) + a->slot, 1,
+					     &found) == 1))
 			continue;
 		err = lock_set(&a->owner, F_RDLCK, ROW(generation) + a->slot, 1);
 		/* Another joiner may have had the same luck: then both of us look on. */
-		if (err || lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) != 1)
+		if (err ||
+		    lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) != 1)
 			return err;
 		lock_release(&a->owner, ROW(generation) + a->slot, 1);
 	}
@@ -1676,9 +1691,10 @@ static int join_locked(struct attachment *a)
 	if (!err)
 		err = test_point("join-view");
 	if (err)
-		service_fail(a, err,
-		             "the region's mappings cannot be made here (vm.max_map_count limits how "
-		             "many a process can have)");
+		service_fail(
+			a, err,
+			"the region's mappings cannot be made here (vm.max_map_count limits how "
+			"many a process can have)");
 	if (!err) {
 		err = slot_take(a);
 		if (!err)
@@ -1709,8 +1725,9 @@ static int join(struct attachment *a)
 	}
 	err = lock_wait(&a->owner, F_RDLCK, LOCK_MODIFIER, 1, MODIFIER);
 	if (err == ETIMEDOUT)
-		return service_fail(a, EBUSY, "others kept changing the region for too long "
-		                              "(mshare_set_timeout() sets the limit)");
+		return service_fail(a, EBUSY,
+				    "others kept changing the region for too long "
+				    "(mshare_set_timeout() sets the limit)");
 	if (err)
 		return service_fail(a, err, "cannot take the region's modifier lock");
 	err = join_locked(a);
@@ -1729,7 +1746,7 @@ static void give_up(struct attachment *a, int err)
 	void *at = (void *)(uintptr_t)a->address;
 
 	while (mmap(at, a->window, PROT_NONE,
-	            MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED &&
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED &&
 	       mprotect(at, a->window, PROT_NONE) == -1 && munmap(at, a->window) == -1)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	madvise(at, a->window, MADV_DONTFORK);
@@ -1769,8 +1786,8 @@ static int follow(struct attachment *a)
 		err = table_diff(&from, &to, window_apply, a);
 	if (!err && next->populate_length)
 		madvise((void *)(uintptr_t)(a->address + next->populate_offset),
-		        next->populate_length,
-		        a->prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+			next->populate_length,
+			a->prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
 	if (!err)
 		err = test_point("apply-after");
 	old_row = ROW(a->image->generation);
@@ -1896,7 +1913,7 @@ static struct attachment **registry_find(const struct attachment *wanted)
  * somebody is at work on may become it.
  */
 static struct attachment *reusable(const struct identity *identity, uint64_t address, int prot,
-                                   int flags)
+				   int flags)
 {
 	struct attachment *a;
 
@@ -1943,7 +1960,8 @@ static void *attach(int fd, void *addr, int prot, int flags, const struct adopti
 	a->fd = -1;
 	if (!identity_of(fd, &a->identity) ||
 	    (!(flags & MSHARE_ATTACH_NOFORK) && (a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) == -1)) {
-		fail(errno, "%s: cannot duplicate descriptor %d (RLIMIT_NOFILE limits them)", verb, fd);
+		fail(errno, "%s: cannot duplicate descriptor %d (RLIMIT_NOFILE limits them)", verb,
+		     fd);
 		attachment_free(a);
 		return MAP_FAILED;
 	}
@@ -1951,7 +1969,7 @@ static void *attach(int fd, void *addr, int prot, int flags, const struct adopti
 	pthread_mutex_lock(&registry_lock);
 	if (flags & MSHARE_ATTACH_REUSE)
 		found = reusable(&a->identity, addr ? (uint64_t)(uintptr_t)addr : header.base, prot,
-		                 flags);
+				 flags);
 	if (found) {
 		found->users++;
 	} else {
@@ -2020,7 +2038,8 @@ static int shm_detach(void *addr)
 
 		futex((uint32_t *)&a->stop, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 		if (futex(&a->owner.words[GENERATION], FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL,
-		          a->bit) == -1 && errno == EFAULT && !a->dead) {
+			  a->bit) == -1 &&
+		    errno == EFAULT && !a->dead) {
 			/*
 			 * The file was cut short while the thread slept on it: it cannot be
 			 * woken, but has nothing left to do either.
@@ -2138,9 +2157,9 @@ static int shm_mappings(int fd, struct mshare_mapping **out, uint32_t *count)
 	}
 	for (uint32_t i = 0; i < *count; i++)
 		(*out)[i] = (struct mshare_mapping){image->entries[i].offset,
-		                                    image->entries[i].length,
-		                                    image->entries[i].prot,
-		                                    image->entries[i].flags};
+						    image->entries[i].length,
+						    image->entries[i].prot,
+						    image->entries[i].flags};
 	free(image);
 	return 0;
 }
@@ -2202,7 +2221,7 @@ static int shm_info(int fd, struct mshare_info *info)
 
 /* The populated pages of a segment, into the region's file. The rest is zero there already. */
 static int segment_copy(int fd, int memory, int pagemap, uint64_t base,
-                        const struct segment *segment)
+			const struct segment *segment)
 {
 	const uint64_t page = page_size(), batch = 512;
 	uint64_t entries[512];
@@ -2213,11 +2232,13 @@ static int segment_copy(int fd, int memory, int pagemap, uint64_t base,
 	     at += batch * page) {
 		uint64_t n = (end - at) / page < batch ? (end - at) / page : batch;
 
-		err = read_all(pagemap, entries, n * sizeof(*entries), at / page * sizeof(*entries));
+		err = read_all(pagemap, entries, n * sizeof(*entries),
+			       at / page * sizeof(*entries));
 		for (uint64_t i = 0; i < n && !err; i++) {
 			uint64_t from = at + i * page;
 
-			/* Bits 63 and 62: present, swapped (Documentation/admin-guide/mm/pagemap.rst). */
+			/* Bits 63 and 62: present, swapped
+			 * (Documentation/admin-guide/mm/pagemap.rst). */
 			if (!(entries[i] >> 62))
 				continue;
 			/* /proc/self/mem reads PROT_NONE memory, too. */
@@ -2255,7 +2276,7 @@ static int adopt_contents(int fd, uint64_t base, const struct segment *segments,
 }
 
 static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
-                     const struct segment *segments, size_t count)
+		     const struct segment *segments, size_t count)
 {
 	static const char verb[] = "mshare";
 	struct adoption adoption = {segments, count};

@@ -56,7 +56,7 @@ int prot_check(int prot, const char *verb)
 {
 	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return fail(EINVAL, "%s: prot 0x%x has bits other than PROT_READ, _WRITE and _EXEC",
-		            verb, (unsigned int)prot);
+			    verb, (unsigned int)prot);
 	return 0;
 }
 
@@ -69,11 +69,11 @@ int range_check(size_t offset, size_t length, const char *verb)
 		return fail(EINVAL, "%s: the length is 0", verb);
 	if ((offset & mask) || (length & mask))
 		return fail(EINVAL,
-		            "%s: offset 0x%zx and length 0x%zx have to be multiples of the page "
-		            "size, %llu",
-		            verb, offset, length, (unsigned long long)mask + 1);
+			    "%s: offset 0x%zx and length 0x%zx have to be multiples of the page "
+			    "size, %llu",
+			    verb, offset, length, (unsigned long long)mask + 1);
 	if (__builtin_add_overflow((uint64_t)offset, (uint64_t)length, &end))
 		return fail(EINVAL, "%s: offset 0x%zx plus length 0x%zx overflows", verb, offset,
-		            length);
+			    length);
 	return 0;
 }

@@ -11,8 +11,8 @@ int mshare_create(unsigned int flags, mode_t mode)
 		return fail(EINVAL, "%s: mode 0%o has bits beyond 0777", verb, mode);
 	if (flags & MSHARE_REQUIRE_SHARED_PAGE_TABLES)
 		return fail(EOPNOTSUPP,
-		            "%s: this kernel cannot share page tables between processes: it has no "
-		            "msharefs, and the shm back end gives every attacher its own",
-		            verb);
+			    "%s: this kernel cannot share page tables between processes: it has no "
+			    "msharefs, and the shm back end gives every attacher its own",
+			    verb);
 	return backend_shm.create(mode);
 }

@@ -20,7 +20,7 @@ int fail(int err, const char *format, ...)
 	/* The errno's own words last, for those who know them better than ours. */
 	used = strlen(last.message);
 	snprintf(last.message + used, sizeof(last.message) - used, " (%s)",
-	         strerror_r(err, text, sizeof(text)));
+		 strerror_r(err, text, sizeof(text)));
 	errno = err;
 	return -1;
 }

@@ -22,7 +22,7 @@ int mshare_info(int fd, struct mshare_info *info, size_t size)
 
 	if (!info || size < 2 * sizeof(uint32_t))
 		return fail(EINVAL, "%s: no room for the answer (info %p, size %zu)", verb,
-		            (void *)info, size);
+			    (void *)info, size);
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 && S_ISDIR(st.stx_mode)) {
 		if (root_filesystem_check(fd, verb) == -1)
 			return -1;
@@ -51,7 +51,7 @@ int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size, size_
 		return -1;
 	if (!count || (!out && *count) || entry_size < 2 * sizeof(uint64_t))
 		return fail(EINVAL, "%s: no room for the answer (out %p, count %p, entry size %zu)",
-		            verb, (void *)out, (void *)count, entry_size);
+			    verb, (void *)out, (void *)count, entry_size);
 	if (backend->mappings(fd, &all, &number) == -1)
 		return -1;
 	room = *count;
@@ -60,7 +60,7 @@ int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size, size_
 		copy_sized((char *)out + i * entry_size, entry_size, &all[i], sizeof(all[i]));
 	free(all);
 	if (number > room)
-		return fail(ERANGE, "%s: the region has %u mappings, and there is room for %zu", verb,
-		            number, room);
+		return fail(ERANGE, "%s: the region has %u mappings, and there is room for %zu",
+			    verb, number, room);
 	return 0;
 }

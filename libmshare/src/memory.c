@@ -102,7 +102,7 @@ static void cgroup2_room(const char *directory, uint64_t swap, struct room *room
 	file_read(directory, "memory.stat", stat, sizeof(stat));
 	bytes = add(bytes, field(stat, "active_file ") + field(stat, "inactive_file "));
 	swap = min(swap, left(number(directory, "memory.swap.max"),
-	                      number(directory, "memory.swap.current")));
+			      number(directory, "memory.swap.current")));
 	room_limit(room, add(bytes, swap), "the cgroup's memory.max");
 }
 
@@ -110,9 +110,9 @@ static void cgroup1_room(const char *directory, uint64_t swap, struct room *room
 {
 	char stat[8192];
 	uint64_t bytes = left(number(directory, "memory.limit_in_bytes"),
-	                      number(directory, "memory.usage_in_bytes"));
+			      number(directory, "memory.usage_in_bytes"));
 	uint64_t both = left(number(directory, "memory.memsw.limit_in_bytes"),
-	                     number(directory, "memory.memsw.usage_in_bytes"));
+			     number(directory, "memory.memsw.usage_in_bytes"));
 	uint64_t cache;
 
 	if (bytes == NO_LIMIT)
@@ -120,7 +120,7 @@ static void cgroup1_room(const char *directory, uint64_t swap, struct room *room
 	file_read(directory, "memory.stat", stat, sizeof(stat));
 	cache = field(stat, "total_active_file ") + field(stat, "total_inactive_file ");
 	room_limit(room, min(add(add(bytes, cache), swap), add(both, cache)),
-	           "the cgroup's memory.limit_in_bytes");
+		   "the cgroup's memory.limit_in_bytes");
 }
 
 /*
@@ -128,7 +128,7 @@ static void cgroup1_room(const char *directory, uint64_t swap, struct room *room
  * fields 4 (root) and 5 (mount point) of proc(5).
  */
 static bool cgroup_directory(const char *line, const char *path, char *directory, size_t size,
-                             size_t *top)
+			     size_t *top)
 {
 	char root[PATH_MAX], point[PATH_MAX];
 	size_t length;
@@ -169,8 +169,9 @@ static void cgroup_room(uint64_t swap, struct room *room)
 			char directory[PATH_MAX];
 			size_t top;
 
-			if (!type || (v2 ? strncmp(type, " - cgroup2 ", 11)
-			                 : strncmp(type, " - cgroup ", 10) || !strstr(type, "memory")))
+			if (!type ||
+			    (v2 ? strncmp(type, " - cgroup2 ", 11)
+				: strncmp(type, " - cgroup ", 10) || !strstr(type, "memory")))
 				continue;
 			if (!cgroup_directory(mount, path, directory, sizeof(directory), &top))
 				continue;
@@ -222,7 +223,7 @@ static void tmpfs_room(int fd, struct room *room)
 	/* A memfd's file system has no limit, and says 0 blocks. */
 	if (fstatfs(fd, &fs) == 0 && fs.f_blocks)
 		room_limit(room, (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize,
-		           "the tmpfs (df; mount -o remount,size= grows it)");
+			   "the tmpfs (df; mount -o remount,size= grows it)");
 }
 
 /*
@@ -256,7 +257,7 @@ int memory_check(int fd, uint64_t length, const char *verb)
 	if (length <= room.bytes)
 		return 0;
 	return fail(ENOSPC, "%s: %llu bytes are asked for, and %s has %llu left", verb,
-	            (unsigned long long)length, room.of, (unsigned long long)room.bytes);
+		    (unsigned long long)length, room.of, (unsigned long long)room.bytes);
 }
 
 int memory_fail(int fd, int err, uint64_t length, const char *verb)
@@ -265,6 +266,6 @@ int memory_fail(int fd, int err, uint64_t length, const char *verb)
 
 	tmpfs_room(fd, &room);
 	return fail(err == ENOMEM ? ENOSPC : err,
-	            "%s: %llu bytes cannot be allocated: %s has %llu left", verb,
-	            (unsigned long long)length, room.of, (unsigned long long)room.bytes);
+		    "%s: %llu bytes cannot be allocated: %s has %llu left", verb,
+		    (unsigned long long)length, room.of, (unsigned long long)room.bytes);
 }

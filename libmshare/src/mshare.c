@@ -13,7 +13,7 @@ static const char verb[] = "mshare";
 
 /* A line of /proc/self/maps, as far as it lies in [start, end). -1: it cannot be adopted. */
 static int segment_add(const char *line, uint64_t start, uint64_t end, struct segment **segments,
-                       size_t *count)
+		       size_t *count)
 {
 	unsigned long long from, to, inode;
 	struct segment *last;
@@ -21,8 +21,8 @@ static int segment_add(const char *line, uint64_t start, uint64_t end, struct se
 	void *list;
 	char r, w, x, shared;
 
-	if (sscanf(line, "%llx-%llx %c%c%c%c %*x %*s %llu %n", &from, &to, &r, &w, &x, &shared, &inode,
-	           &name) < 7)
+	if (sscanf(line, "%llx-%llx %c%c%c%c %*x %*s %llu %n", &from, &to, &r, &w, &x, &shared,
+		   &inode, &name) < 7)
 		return fail(EIO, "%s: /proc/self/maps has a line of unknown form", verb);
 	if (to <= start || from >= end)
 		return 0;
@@ -31,9 +31,9 @@ static int segment_add(const char *line, uint64_t start, uint64_t end, struct se
 	/* Memory that prctl(PR_SET_VMA_ANON_NAME) named is anonymous all the same. */
 	if (shared != 'p' || inode != 0 || (line[name] && strncmp(line + name, "[anon:", 6)))
 		return fail(EOPNOTSUPP,
-		            "%s: at 0x%llx something other than private anonymous memory is mapped "
-		            "(%.60s)",
-		            verb, from, line[name] ? line + name : "shared");
+			    "%s: at 0x%llx something other than private anonymous memory is mapped "
+			    "(%.60s)",
+			    verb, from, line[name] ? line + name : "shared");
 	prot |= r == 'r' ? PROT_READ : 0;
 	prot |= w == 'w' ? PROT_WRITE : 0;
 	prot |= x == 'x' ? PROT_EXEC : 0;
@@ -105,9 +105,9 @@ static int attach(const char *name, void *addr, size_t length, int oflag)
 	if (!info.window)
 		fail(ENODATA, "%s: region \"%.200s\" has no window yet", verb, name);
 	else if (info.base != (uint64_t)(uintptr_t)addr || info.window != length)
-		fail(EINVAL,
-		     "%s: region \"%.200s\" is 0x%llx bytes at 0x%llx, and not 0x%zx at %p", verb, name,
-		     (unsigned long long)info.window, (unsigned long long)info.base, length, addr);
+		fail(EINVAL, "%s: region \"%.200s\" is 0x%llx bytes at 0x%llx, and not 0x%zx at %p",
+		     verb, name, (unsigned long long)info.window, (unsigned long long)info.base,
+		     length, addr);
 	else if (mshare_attach(fd, addr, prot, 0) != MAP_FAILED)
 		result = 0;
 out:
@@ -125,16 +125,18 @@ int mshare(const char *name, void *addr, size_t length, int oflag, mode_t mode)
 	if (oflag & ~(O_ACCMODE | O_CREAT | O_EXCL | O_CLOEXEC) ||
 	    (access != O_RDONLY && access != O_RDWR))
 		return fail(EINVAL,
-		            "%s: oflag 0x%x is not O_RDONLY or O_RDWR, with O_CREAT and O_EXCL", verb,
-		            (unsigned int)oflag);
+			    "%s: oflag 0x%x is not O_RDONLY or O_RDWR, with O_CREAT and O_EXCL",
+			    verb, (unsigned int)oflag);
 	if (oflag & O_CREAT && (access != O_RDWR || mode & ~(mode_t)0777))
-		return fail(EINVAL, "%s: O_CREAT goes with O_RDWR and a mode of at most 0777", verb);
+		return fail(EINVAL, "%s: O_CREAT goes with O_RDWR and a mode of at most 0777",
+			    verb);
 	if (!addr || start % ALIGNMENT || !length || length % ALIGNMENT ||
 	    length > ADDRESS_LIMIT - 2 * ALIGNMENT || start > ADDRESS_LIMIT - ALIGNMENT - length)
 		return fail(EINVAL,
-		            "%s: %p and 0x%zx have to be multiples of the alignment, 0x%llx, inside the "
-		            "address space",
-		            verb, addr, length, (unsigned long long)ALIGNMENT);
+			    "%s: %p and 0x%zx have to be multiples of the alignment, 0x%llx, "
+			    "inside the "
+			    "address space",
+			    verb, addr, length, (unsigned long long)ALIGNMENT);
 	if (oflag & O_CREAT) {
 		if (create(name, addr, length, mode) == 0)
 			return 0;

@@ -15,8 +15,8 @@ int mshare_open(const char *name, int oflag, mode_t mode)
 	if (oflag & ~(O_ACCMODE | O_CREAT | O_EXCL | O_CLOEXEC) ||
 	    (access != O_RDONLY && access != O_RDWR))
 		return fail(EINVAL,
-		            "%s: oflag 0x%x is not O_RDONLY or O_RDWR, with O_CREAT and O_EXCL", verb,
-		            (unsigned int)oflag);
+			    "%s: oflag 0x%x is not O_RDONLY or O_RDWR, with O_CREAT and O_EXCL",
+			    verb, (unsigned int)oflag);
 	if (oflag & O_CREAT && mode & ~(mode_t)0777)
 		return fail(EINVAL, "%s: mode 0%o has bits beyond 0777", verb, mode);
 	if (name_check(name, verb) == -1)

@@ -12,7 +12,7 @@ int mshare_reopen(int fd, int oflag)
 
 	if ((oflag & ~O_CLOEXEC) != O_RDONLY && (oflag & ~O_CLOEXEC) != O_RDWR)
 		return fail(EINVAL, "%s: oflag 0x%x is neither O_RDONLY nor O_RDWR", verb,
-		            (unsigned int)oflag);
+			    (unsigned int)oflag);
 	if (!backend_of(fd, verb))
 		return -1;
 	/* thread-self: a thread may have a descriptor table of its own. */
@@ -20,8 +20,8 @@ int mshare_reopen(int fd, int oflag)
 	copy = open(path, oflag | O_CLOEXEC);
 	if (copy == -1)
 		return fail(errno, "%s: cannot open %s %s%s", verb, path,
-		            oflag & O_RDWR ? "for reading and writing" : "for reading",
-		            errno == ENOENT ? "; is /proc mounted?"
-		                            : "; the region's owner and mode decide who may");
+			    oflag & O_RDWR ? "for reading and writing" : "for reading",
+			    errno == ENOENT ? "; is /proc mounted?"
+					    : "; the region's owner and mode decide who may");
 	return copy;
 }

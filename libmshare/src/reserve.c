@@ -15,17 +15,18 @@ int mshare_reserve(int fd, void *base, size_t size)
 	if (!backend)
 		return -1;
 	if (size == 0 || size % ALIGNMENT)
-		return fail(EINVAL,
-		            "%s: the size, 0x%zx, has to be a multiple of the alignment, 0x%llx, and "
-		            "not 0",
-		            verb, size, (unsigned long long)ALIGNMENT);
+		return fail(
+			EINVAL,
+			"%s: the size, 0x%zx, has to be a multiple of the alignment, 0x%llx, and "
+			"not 0",
+			verb, size, (unsigned long long)ALIGNMENT);
 	if (address % ALIGNMENT)
-		return fail(EINVAL, "%s: the base, %p, has to be a multiple of the alignment, 0x%llx",
-		            verb, base, (unsigned long long)ALIGNMENT);
+		return fail(EINVAL,
+			    "%s: the base, %p, has to be a multiple of the alignment, 0x%llx", verb,
+			    base, (unsigned long long)ALIGNMENT);
 	/* The last slot below the limit is the stack's. */
-	if (size > ADDRESS_LIMIT - 2 * ALIGNMENT ||
-	    address > ADDRESS_LIMIT - ALIGNMENT - size)
+	if (size > ADDRESS_LIMIT - 2 * ALIGNMENT || address > ADDRESS_LIMIT - ALIGNMENT - size)
 		return fail(EINVAL, "%s: a window of 0x%zx bytes at %p is beyond the address space",
-		            verb, size, base);
+			    verb, size, base);
 	return backend->reserve(fd, address, size);
 }

@@ -23,9 +23,9 @@ int root_filesystem_check(int fd, const char *verb)
 		return fail(errno, "%s: cannot ask which file system the root is on", verb);
 	if (fs.f_type != TMPFS_MAGIC)
 		return fail(EOPNOTSUPP,
-		            "%s: the root directory is on a file system (magic 0x%lx) that cannot "
-		            "hold regions; set MSHARE_ROOT to a directory on a tmpfs",
-		            verb, (unsigned long)fs.f_type);
+			    "%s: the root directory is on a file system (magic 0x%lx) that cannot "
+			    "hold regions; set MSHARE_ROOT to a directory on a tmpfs",
+			    verb, (unsigned long)fs.f_type);
 	return 0;
 }
 
@@ -37,16 +37,18 @@ static int default_root_check(int fd, const char *path, const char *verb)
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_UID | STATX_MODE, &st) == -1)
 		return fail(errno, "%s: cannot stat the root directory %s", verb, path);
 	if (st.stx_uid != geteuid())
-		return fail(EPERM,
-		            "%s: the root directory %s belongs to uid %u and not to you (uid %u); it "
-		            "may have been put there to get at your data: remove it, or set "
-		            "MSHARE_ROOT to a directory that you trust",
-		            verb, path, st.stx_uid, geteuid());
+		return fail(
+			EPERM,
+			"%s: the root directory %s belongs to uid %u and not to you (uid %u); it "
+			"may have been put there to get at your data: remove it, or set "
+			"MSHARE_ROOT to a directory that you trust",
+			verb, path, st.stx_uid, geteuid());
 	if (st.stx_mode & 077)
-		return fail(EPERM,
-		            "%s: the root directory %s (owner uid %u) has mode %03o, open to others; "
-		            "chmod it to 700, or set MSHARE_ROOT to a directory made for sharing",
-		            verb, path, st.stx_uid, st.stx_mode & 0777);
+		return fail(
+			EPERM,
+			"%s: the root directory %s (owner uid %u) has mode %03o, open to others; "
+			"chmod it to 700, or set MSHARE_ROOT to a directory made for sharing",
+			verb, path, st.stx_uid, st.stx_mode & 0777);
 	return 0;
 }
 
@@ -59,13 +61,14 @@ int root_open(enum root_use use, const char *verb)
 	if (root && *root) {
 		if (*root != '/')
 			return fail(EINVAL, "%s: MSHARE_ROOT is \"%s\", which is no absolute path",
-			            verb, root);
+				    verb, root);
 		fd = open(root, ROOT_FLAGS);
 		if (fd == -1)
-			return fail(errno,
-			            "%s: cannot open the directory that MSHARE_ROOT names, %s; it has "
-			            "to exist and to be readable by you",
-			            verb, root);
+			return fail(
+				errno,
+				"%s: cannot open the directory that MSHARE_ROOT names, %s; it has "
+				"to exist and to be readable by you",
+				verb, root);
 		if (use == ROOT_BARE || root_filesystem_check(fd, verb) == 0)
 			return fd;
 		goto refused;
@@ -76,9 +79,9 @@ int root_open(enum root_use use, const char *verb)
 	if (fd == -1 && errno == ENOENT && use == ROOT_CREATE) {
 		if (mkdir(path, 0700) == -1 && errno != EEXIST)
 			return fail(errno,
-			            "%s: cannot make the root directory %s; set MSHARE_ROOT to a "
-			            "directory on a tmpfs that you may write",
-			            verb, path);
+				    "%s: cannot make the root directory %s; set MSHARE_ROOT to a "
+				    "directory on a tmpfs that you may write",
+				    verb, path);
 		fd = open(path, ROOT_FLAGS | O_NOFOLLOW);
 	}
 	if (fd == -1) {
@@ -89,17 +92,17 @@ int root_open(enum root_use use, const char *verb)
 		/* O_DIRECTORY answers ENOTDIR for a link: say what it is. */
 		if (err == ENOTDIR && S_ISLNK(st.stx_mode))
 			return fail(ELOOP,
-			            "%s: the root directory %s is a symbolic link (owner uid %u), "
-			            "which is not followed",
-			            verb, path, st.stx_uid);
+				    "%s: the root directory %s is a symbolic link (owner uid %u), "
+				    "which is not followed",
+				    verb, path, st.stx_uid);
 		if (err == ENOENT)
 			return fail(ENOENT, "%s: no region exists: there is no root directory %s",
-			            verb, path);
+				    verb, path);
 		if (err == EACCES && st.stx_mask & STATX_UID)
 			return fail(EPERM,
-			            "%s: the root directory %s belongs to uid %u and is closed to "
-			            "you; set MSHARE_ROOT to a directory that you may use",
-			            verb, path, st.stx_uid);
+				    "%s: the root directory %s belongs to uid %u and is closed to "
+				    "you; set MSHARE_ROOT to a directory that you may use",
+				    verb, path, st.stx_uid);
 		return fail(err, "%s: cannot open the root directory %s", verb, path);
 	}
 	if (use == ROOT_BARE)
@@ -123,17 +126,20 @@ int name_check(const char *name, const char *verb)
 
 		if (length == 0)
 			return fail(EINVAL,
-			            "%s: the name \"%.100s\" is empty, absolute, or has an empty "
-			            "component; names are relative to the root, such as \"demo/counters\"",
-			            verb, name);
+				    "%s: the name \"%.100s\" is empty, absolute, or has an empty "
+				    "component; names are relative to the root, such as "
+				    "\"demo/counters\"",
+				    verb, name);
 		if (component[0] == '.' && (length == 1 || (length == 2 && component[1] == '.')))
-			return fail(EINVAL, "%s: the name \"%.100s\" has a component \".\" or \"..\"",
-			            verb, name);
+			return fail(EINVAL,
+				    "%s: the name \"%.100s\" has a component \".\" or \"..\"", verb,
+				    name);
 		if (length > 255)
-			return fail(ENAMETOOLONG,
-			            "%s: a component of the name \"%.40s…\" has %zu bytes; 255 is the "
-			            "most",
-			            verb, name, length);
+			return fail(
+				ENAMETOOLONG,
+				"%s: a component of the name \"%.40s…\" has %zu bytes; 255 is the "
+				"most",
+				verb, name, length);
 		if (!component[length])
 			return 0;
 		component += length + 1;

@@ -71,7 +71,7 @@ static uint64_t max(uint64_t a, uint64_t b)
 }
 
 int table_edit(const struct table *from, struct table *to, enum edit edit, uint64_t offset,
-               uint64_t length, uint32_t prot, uint32_t flags)
+	       uint64_t length, uint32_t prot, uint32_t flags)
 {
 	uint64_t end = offset + length;
 	bool placed = edit != EDIT_MAP;
@@ -158,8 +158,8 @@ static uint32_t state_at(const struct table *table, uint32_t *index, uint64_t at
 }
 
 int table_diff(const struct table *from, const struct table *to,
-               int (*apply)(void *context, uint64_t offset, uint64_t length, uint32_t prot),
-               void *context)
+	       int (*apply)(void *context, uint64_t offset, uint64_t length, uint32_t prot),
+	       void *context)
 {
 	uint64_t at = 0, next_from, next_to;
 	uint64_t run = 0, run_end = 0; /* a range that is to become run_prot */
@@ -172,7 +172,7 @@ int table_diff(const struct table *from, const struct table *to,
 		uint32_t new = state_at(to, &index_to, at, &next_to);
 		uint64_t next = min(next_from, next_to);
 
-		if (old != new && run_end == at && run_end > run && run_prot == new) {
+		if (old != new &&run_end == at && run_end > run &&run_prot == new) {
 			run_end = next;
 		} else if (old != new) {
 			if (run_end > run) {

@@ -39,7 +39,7 @@ bool table_valid(const struct table *table, uint64_t window);
  * something), ENOMEM (protect over a hole), E2BIG (too many).
  */
 int table_edit(const struct table *from, struct table *to, enum edit edit, uint64_t offset,
-               uint64_t length, uint32_t prot, uint32_t flags);
+	       uint64_t length, uint32_t prot, uint32_t flags);
 
 bool table_equal(const struct table *a, const struct table *b);
 
@@ -54,8 +54,8 @@ bool table_covers(const struct table *table, uint64_t offset, uint64_t length);
  * the first apply that does not return 0 and returns what that returned.
  */
 int table_diff(const struct table *from, const struct table *to,
-               int (*apply)(void *context, uint64_t offset, uint64_t length, uint32_t prot),
-               void *context);
+	       int (*apply)(void *context, uint64_t offset, uint64_t length, uint32_t prot),
+	       void *context);
 
 /* The first hole at or above offset, below limit: its bounds. False if there is none. */
 bool table_next_hole(const struct table *table, uint64_t *offset, uint64_t *length, uint64_t limit);

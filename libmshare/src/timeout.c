@@ -9,7 +9,7 @@ int mshare_set_timeout(int milliseconds)
 {
 	if (milliseconds < 0)
 		return fail(EINVAL, "mshare_set_timeout: %d ms is negative; 0 waits for ever",
-		            milliseconds);
+			    milliseconds);
 	atomic_store(&limit, milliseconds);
 	return 0;
 }
