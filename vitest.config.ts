@@ -27,6 +27,7 @@ export default defineConfig({
       include: ['packages/*/src/**/*.ts'],
       exclude: ['packages/bench/**'],
       reporter: ['text', 'json-summary'],
+      reportOnFailure: true,
       reportsDirectory: 'coverage/ts',
     },
   },

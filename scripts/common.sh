@@ -14,7 +14,7 @@ TURBO_TELEMETRY_DISABLED=1
 DO_NOT_TRACK=1
 export PATH TURBO_TELEMETRY_DISABLED DO_NOT_TRACK
 
-# build [TURBO ARGUMENTS]: what is stale, in the order of dependencies.
+# build [TURBO ARGUMENTS]: what is stale, in the order of dependencies. Quiet unless it fails.
 build() {
-	turbo run build --output-logs=new-only --log-order=grouped "$@"
+	turbo run build --output-logs=errors-only --log-order=grouped "$@"
 }

@@ -33,8 +33,8 @@ clang-format  clang-format     test lint    the one formatter of C
 gcovr         gcovr            test         line coverage of the C sources
 strace        strace           test         that mshare_unlink() makes exactly the calls it says
 gdb           gdb              test         attachers stopped and dumped by a debugger
-go-md2man     go-md2man        test lint    man pages from their Markdown
-mandoc        mandoc           test lint    that the man pages are good ones
+go-md2man     go-md2man        test         man pages from their Markdown
+mandoc        mandoc           test         that the man pages are good ones
 pkg-config    pkg-config       test         programs against what make install has put down
 LIST
 }

@@ -22,7 +22,7 @@ const { values, positionals } = parseArgs({
 // A suite gives { passed, failed, skipped }; one that dies first counts as one failure.
 const suites = {
   lint: {
-    about: 'formatting, types, man pages, licences (in CI; otherwise npm run lint)',
+    about: 'formatting, types, licences (part of npm test in CI; otherwise npm run lint)',
     unlessNamed: process.env.CI !== 'true',
     run: () => one('lint', 'sh', ['scripts/lint.sh']),
   },
@@ -63,6 +63,9 @@ const suites = {
 // Far beyond what any suite takes: a suite that hangs is a failure, not a hung machine.
 const limitMs = 3_600_000
 
+// They print into a pipe: say for them whether somebody is watching.
+const colour = process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' }
+
 let group = 0
 for (const [signal, status] of [
   ['SIGINT', 130],
@@ -81,7 +84,7 @@ function run(command, args, env = {}) {
     const child = spawn(command, args, {
       detached: true,
       stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, ...env },
+      env: { ...process.env, ...colour, ...env },
     })
     let output = ''
     let expired = false
