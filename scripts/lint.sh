@@ -59,7 +59,8 @@ lock() {
 	fi
 }
 
-check "TypeScript, JavaScript and JSON (biome)" biome ci --error-on-warnings
+[ -t 1 ] && colors=force || colors=off
+check "TypeScript, JavaScript and JSON (biome)" biome ci --colors=$colors --error-on-warnings
 check "types (tsc)" types
 check "C format (clang-format)" c_format
 check "licences" licences

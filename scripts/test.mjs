@@ -8,6 +8,7 @@
 
 import { spawn } from 'node:child_process'
 import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 
 const { values, positionals } = parseArgs({
@@ -133,7 +134,8 @@ async function counted(command, args) {
 }
 
 function make(target, ...variables) {
-  return counted('make', ['--no-print-directory', '-C', 'libmshare', target, ...variables])
+  const jobs = `-j${availableParallelism()}`
+  return counted('make', [jobs, '--no-print-directory', '-C', 'libmshare', target, ...variables])
 }
 
 async function vitest(driver, args) {
