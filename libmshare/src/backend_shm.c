@@ -129,6 +129,15 @@ struct state {
 	uint64_t checksum;
 };
 
+/* What is at file offset 0. */
+struct control {
+	struct header header;
+	unsigned char gap1[WORDS_OFFSET - sizeof(struct header)];
+	uint32_t words[3];
+	unsigned char gap2[STATE_OFFSET - WORDS_OFFSET - 3 * sizeof(uint32_t)];
+	struct state state;
+};
+
 struct image {
 	uint64_t generation;
 	uint32_t count;
@@ -141,8 +150,10 @@ struct image {
 	struct entry entries[];
 };
 
-_Static_assert(sizeof(struct header) <= WORDS_OFFSET, "header runs into the words");
-_Static_assert(STATE_OFFSET + sizeof(struct state) <= PAGE, "state runs into the tables");
+_Static_assert(offsetof(struct control, words) == WORDS_OFFSET &&
+		       offsetof(struct control, state) == STATE_OFFSET &&
+		       sizeof(struct control) <= PAGE,
+	       "the file's layout");
 _Static_assert(sizeof(struct entry) == 24 && sizeof(struct image) == 64, "the file's layout");
 
 static size_t image_bytes(uint64_t count)
@@ -260,20 +271,11 @@ static int read_word(int fd, enum word word, uint32_t *value)
  * 0, or ENODATA (no window yet), EINVAL (no region), EUCLEAN (one whose file was
  * cut short or overwritten).
  */
-static int header_read(int fd, struct header *header)
+static int header_check(int fd, const struct header *header)
 {
 	static const struct header nothing;
 	struct statx st;
-	int err;
 
-	memset(header, 0, sizeof(*header));
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) == -1)
-		return errno;
-	if (st.stx_size == 0)
-		return ENODATA;
-	err = read_all(fd, header, sizeof(*header), 0);
-	if (err)
-		return err == EUCLEAN || err == ENODATA ? EINVAL : err;
 	/* A reserve that died before its last step. */
 	if (!memcmp(header, &nothing, sizeof(nothing)))
 		return ENODATA;
@@ -285,7 +287,19 @@ static int header_read(int fd, struct header *header)
 	    header->base % ALIGNMENT || header->window > ADDRESS_LIMIT ||
 	    header->base > ADDRESS_LIMIT - header->window)
 		return EUCLEAN;
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) == -1)
+		return errno;
 	return st.stx_size == DATA_OFFSET + header->window ? 0 : EUCLEAN;
+}
+
+static int header_read(int fd, struct header *header)
+{
+	int err;
+
+	err = read_all(fd, header, sizeof(*header), 0);
+	if (err)
+		return err == EUCLEAN ? EINVAL : err;
+	return header_check(fd, header);
 }
 
 static int fail_header(int err, int fd, const char *verb)
@@ -318,9 +332,14 @@ static struct table table_of(struct image *image)
 	return (struct table){.count = image->count, .entries = image->entries};
 }
 
+/* Empty, with room for count entries. */
 static struct image *image_new(uint64_t count)
 {
-	return calloc(1, image_bytes(count));
+	struct image *image = malloc(image_bytes(count));
+
+	if (image)
+		memset(image, 0, sizeof(*image));
+	return image;
 }
 
 /*
@@ -329,15 +348,15 @@ static struct image *image_new(uint64_t count)
  */
 static int image_read(int fd, uint32_t generation, uint64_t window, struct image **out)
 {
-	const uint32_t first = (PAGE - sizeof(struct image)) / sizeof(struct entry);
+	/* Most tables are small: one system call, and little to copy. */
+	const uint32_t first = (1024 - sizeof(struct image)) / sizeof(struct entry);
 	struct image *image = image_new(first + EDIT_GROWTH);
 	struct table table;
 	int err;
 
 	if (!image)
 		return ENOMEM;
-	/* Most tables fit one page: one system call. */
-	err = read_all(fd, image, PAGE, table_offset(generation));
+	err = read_all(fd, image, image_bytes(first), table_offset(generation));
 	if (!err && image->count > TABLE_MAX)
 		err = EUCLEAN;
 	if (!err && image->count > first) {
@@ -473,19 +492,18 @@ static void word_wait(const struct owner *owner, enum word word, uint32_t seen)
 }
 
 /*
- * Wake `count` who wait on the word, and change it for those about to. The
+ * Change the word for those about to wait on it, and wake `count` who do. The
  * kernel does both, in one call, because only the kernel can fault harmlessly.
- * False if the word could not be changed.
+ * How many were woken, or -1. Who may not write only wakes.
  */
-static bool word_bump(const struct owner *owner, enum word word, uint32_t count)
+static long word_bump(const struct owner *owner, enum word word, uint32_t count)
 {
 	uint32_t *at = &owner->words[word];
 
-	if (owner->writable)
-		return futex(at, FUTEX_WAKE_OP, count, NULL, at,
-			     FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 0)) != -1;
-	futex(at, FUTEX_WAKE, count, NULL, NULL, 0);
-	return false;
+	if (!owner->writable)
+		return futex(at, FUTEX_WAKE, count, NULL, NULL, 0);
+	return futex(at, FUTEX_WAKE_OP, count, NULL, at,
+		     FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_LT, 0));
 }
 
 /* Take a lock, waiting for it until the deadline. 0, ETIMEDOUT, or what fcntl() said. */
@@ -571,7 +589,8 @@ struct change {
 	const char *verb;
 	int user_fd; /* the caller's, for messages */
 	struct owner owner;
-	bool published;
+	uint32_t drain_seen; /* DRAIN before the change was published */
+	bool woken;          /* publishing woke somebody, who will bump DRAIN */
 
 	struct header header;
 	struct state state;
@@ -605,18 +624,25 @@ static int state_write(struct change *change)
 	return write_all(change->owner.fd, state, sizeof(*state), STATE_OFFSET);
 }
 
-/* Read and check the control area. M is held. */
+/* Read and check the control area. M is held, so nothing moves meanwhile. */
 static int load(struct change *change)
 {
 	struct state *state = &change->state;
 	int fd = change->owner.fd;
+	struct control control;
 	int err;
 
-	err = header_read(fd, &change->header);
+	err = read_all(fd, &control, sizeof(control), 0);
+	if (err == EUCLEAN)
+		err = EINVAL;
 	if (!err)
-		err = read_all(fd, state, sizeof(*state), STATE_OFFSET);
+		err = header_check(fd, &control.header);
 	if (!err)
-		err = image_current(fd, change->header.window, &change->image);
+		err = image_read(fd, control.words[GENERATION], control.header.window,
+				 &change->image);
+	change->header = control.header;
+	change->drain_seen = control.words[DRAIN];
+	*state = control.state;
 	if (!err && (state->checksum != checksum(MAGIC, state, offsetof(struct state, checksum)) ||
 		     state->settled > change->image->generation ||
 		     change->image->generation - state->settled > 1 ||
@@ -647,14 +673,14 @@ static int drain(struct change *change)
 {
 	const struct owner *owner = &change->owner;
 	uint64_t rows = ROW(change->image->generation) - ROW(0);
-	int err;
 
 	if (rows == 0)
 		return 0;
-	err = lock_wait(owner, F_WRLCK, ROW(0), rows, DRAIN);
-	if (!err)
-		lock_release(owner, ROW(0), rows);
-	return err;
+	/* Whoever was woken cannot have followed already: sleep before asking. */
+	if (change->woken)
+		word_wait(owner, DRAIN, change->drain_seen);
+	/* Let go with M: until then nobody has business in these rows. */
+	return lock_wait(owner, F_WRLCK, ROW(0), rows, DRAIN);
 }
 
 /* The second half of a change, whoever began it: drain, free, note that it is over. */
@@ -780,15 +806,19 @@ static int commit(struct change *change, struct image *next)
 
 	next->generation = change->image->generation + 1;
 	err = next->generation < GENERATION_LIMIT ? image_write(change, next) : EOVERFLOW;
-	if (!err && !word_bump(&change->owner, GENERATION, INT_MAX))
-		err = errno == EFAULT ? EUCLEAN : errno;
+	if (!err) {
+		long woken = word_bump(&change->owner, GENERATION, INT_MAX);
+
+		change->woken = woken > 0;
+		if (woken == -1)
+			err = errno == EFAULT ? EUCLEAN : errno;
+	}
 	if (err) {
 		free(next);
 		return abandon(change, err);
 	}
 	free(change->image);
 	change->image = next;
-	change->published = true;
 	err = test_point("published");
 	if (!err)
 		err = settle(change);
@@ -1169,17 +1199,13 @@ static int body_reserve(struct change *change)
 
 /* --- running a change --------------------------------------------------------------------- */
 
-/* With change->owner's fd and setlk in place: take M, do the work, let go. */
+/* With change->owner in place: take M, do the work, let go. */
 static int change_run(struct change *change)
 {
 	struct owner *owner = &change->owner;
 	int result, err;
 
-	owner->writable = true;
 	owner->deadline = deadline_from_now();
-	owner->words = words_map(owner->fd, true);
-	if (!owner->words)
-		return fail(errno, "%s: cannot map the region's control area", change->verb);
 	err = lock_wait(owner, F_WRLCK, LOCK_MODIFIER, 1, MODIFIER);
 	if (err == ETIMEDOUT)
 		result = fail_busy(change, "others held the region's modifier lock");
@@ -1191,7 +1217,6 @@ static int change_run(struct change *change)
 	/* By hand: some child may have inherited the description that close() would end. */
 	lock_release(owner, 0, 0);
 	word_bump(owner, MODIFIER, 1);
-	words_unmap(owner->words);
 	return result;
 }
 
@@ -1204,11 +1229,18 @@ struct delegate {
 static void *change_delegated(void *arg)
 {
 	struct delegate *delegate = arg;
-	int err = table_unshare(delegate->change->owner.fd);
+	struct owner *owner = &delegate->change->owner;
+	const char *verb = delegate->change->verb;
+	int err = table_unshare(owner->fd);
 
-	delegate->result = err ? fail(err, "%s: cannot unshare a thread's descriptor table",
-				      delegate->change->verb)
-			       : change_run(delegate->change);
+	if (err)
+		delegate->result = fail(err, "%s: cannot unshare a thread's descriptor table",
+					verb);
+	else if (!(owner->words = words_map(owner->fd, true)))
+		delegate->result = fail(errno, "%s: cannot map the region's control area", verb);
+	else
+		delegate->result = change_run(delegate->change);
+	words_unmap(owner->words);
 	error_save(&delegate->error);
 	return NULL;
 }
@@ -1222,6 +1254,8 @@ static int change_delegate(struct change *change, int fd)
 
 	change->owner.fd = fd;
 	change->owner.setlk = F_SETLK;
+	/* The thread is no place for the program's signal handlers. */
+	sigfillset(&change->owner.waiting);
 	err = thread_start(&thread, change_delegated, &delegate);
 	if (err)
 		return fail(err, "%s: cannot start a thread", change->verb);
@@ -1250,55 +1284,82 @@ static bool identity_equal(const struct identity *a, const struct identity *b)
 	return a->inode == b->inode && a->major == b->major && a->minor == b->minor;
 }
 
-static bool same_file(int a, int b)
-{
-	struct identity one, other;
-
-	return identity_of(a, &one) && identity_of(b, &other) && identity_equal(&one, &other);
-}
-
+/*
+ * A process that has the region attached has most of what a change needs: a
+ * description of its own that is open for long, and the words mapped. One change
+ * at a time may borrow them.
+ */
+struct attachment;
+static struct attachment *borrow(int fd, struct owner *owner);
+static void give_back(struct attachment *a);
 static void fork_register(void);
 
-static int change_region(struct change *change, int fd)
+/* A description that nobody shares, or -1. */
+static int description_new(int fd)
+{
+	char path[40];
+
+	/* thread-self: a thread may have a descriptor table of its own. */
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
+	return open(path, O_RDWR | O_CLOEXEC);
+}
+
+/* With a description that is open for this change alone. */
+static int change_unattached(struct change *change, int fd)
 {
 	struct owner *owner = &change->owner;
 	struct change **link;
-	struct timespec none = {0};
-	char path[40];
-	sigset_t before, size_signal;
-	int result;
+	int own, result;
 
-	fork_register();
-	change->user_fd = fd;
-	signals_block(&before);
-	/* thread-self: a thread may have a descriptor table of its own. */
-	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	pthread_mutex_lock(&changes_lock);
-	owner->fd = open(path, O_RDWR | O_CLOEXEC);
+	own = owner->fd = description_new(fd);
 	change->next = changes;
 	changes = change;
 	pthread_mutex_unlock(&changes_lock);
 
-	if (owner->fd != -1 && same_file(owner->fd, fd)) {
-		owner->setlk = F_OFD_SETLK;
-		owner->waiting = before;
-		result = change_run(change);
+	if (own != -1) {
+		owner->words = words_map(own, true);
+		if (owner->words)
+			result = change_run(change);
+		else
+			result = fail(errno, "%s: cannot map the region's control area",
+				      change->verb);
+		words_unmap(owner->words);
 	} else {
-		int own = owner->fd;
-
-		/* The thread is no place for the program's signal handlers. */
-		sigfillset(&owner->waiting);
 		result = change_delegate(change, fd);
-		owner->fd = own;
+		owner->fd = -1;
 	}
 
 	pthread_mutex_lock(&changes_lock);
 	for (link = &changes; *link != change; link = &(*link)->next)
 		;
 	*link = change->next;
-	if (owner->fd != -1)
-		close(owner->fd);
+	if (own != -1)
+		close(own);
 	pthread_mutex_unlock(&changes_lock);
+	return result;
+}
+
+static int change_region(struct change *change, int fd)
+{
+	struct attachment *attached;
+	struct timespec none = {0};
+	sigset_t before, size_signal;
+	int result;
+
+	fork_register();
+	change->user_fd = fd;
+	signals_block(&before);
+	change->owner.setlk = F_OFD_SETLK;
+	change->owner.writable = true;
+	change->owner.waiting = before;
+	attached = borrow(fd, &change->owner);
+	if (attached) {
+		result = change_run(change);
+		give_back(attached);
+	} else {
+		result = change_unattached(change, fd);
+	}
 	if (result == -1 && mshare_errno() == EFBIG) {
 		/* The kernel has also sent the signal for it; an error is enough. */
 		sigemptyset(&size_signal);
@@ -1420,6 +1481,12 @@ struct attachment {
 	int fd; /* in the program's table, for fork(): -1 with MSHARE_ATTACH_NOFORK */
 	uint32_t users;
 	bool started; /* false: attach is still at work on it */
+
+	/* For changes by this process; the registry's lock protects them. */
+	int change_fd;    /* a description of its own, or -1 */
+	pid_t change_pid; /* whose: a child of a raw clone() must not share its locks */
+	bool lent;
+	bool gone; /* detached while lent: give_back() frees */
 
 	/* between attach (or fork) and the service thread, until it has reported */
 	int source;
@@ -1891,12 +1958,52 @@ static int service_start(struct attachment *a, int source)
 
 static void attachment_free(struct attachment *a)
 {
+	if (a->lent) {
+		a->gone = true;
+		return;
+	}
 	words_unmap(a->owner.words);
+	if (a->change_fd != -1)
+		close(a->change_fd);
 	if (a->fd != -1)
 		close(a->fd);
 	free(a->image);
 	pthread_mutex_destroy(&a->apply);
 	free(a);
+}
+
+static struct attachment *borrow(int fd, struct owner *owner)
+{
+	struct identity identity;
+	struct attachment *a;
+
+	pthread_mutex_lock(&registry_lock);
+	a = registry && identity_of(fd, &identity) ? registry : NULL;
+	while (a && !(a->started && a->served && a->owner.writable && !a->lent &&
+		      identity_equal(&a->identity, &identity)))
+		a = a->next;
+	if (a && a->change_fd == -1) {
+		a->change_fd = description_new(fd);
+		a->change_pid = getpid();
+	}
+	if (a && (a->change_fd == -1 || a->change_pid != getpid()))
+		a = NULL;
+	if (a) {
+		a->lent = true;
+		owner->fd = a->change_fd;
+		owner->words = a->owner.words;
+	}
+	pthread_mutex_unlock(&registry_lock);
+	return a;
+}
+
+static void give_back(struct attachment *a)
+{
+	pthread_mutex_lock(&registry_lock);
+	a->lent = false;
+	if (a->gone)
+		attachment_free(a);
+	pthread_mutex_unlock(&registry_lock);
 }
 
 static struct attachment **registry_find(const struct attachment *wanted)
@@ -1957,7 +2064,7 @@ static void *attach(int fd, void *addr, int prot, int flags, const struct adopti
 	a->want = (uint64_t)(uintptr_t)addr;
 	a->adoption = adoption;
 	a->owner.writable = (fcntl(fd, F_GETFL) & O_ACCMODE) == O_RDWR;
-	a->fd = -1;
+	a->fd = a->change_fd = -1;
 	if (!identity_of(fd, &a->identity) ||
 	    (!(flags & MSHARE_ATTACH_NOFORK) && (a->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3)) == -1)) {
 		fail(errno, "%s: cannot duplicate descriptor %d (RLIMIT_NOFILE limits them)", verb,
@@ -2029,11 +2136,7 @@ static int shm_detach(void *addr)
 	pthread_mutex_unlock(&a->apply);
 	pthread_mutex_unlock(&registry_lock);
 
-	if (!a->served) {
-		attachment_free(a);
-		return 0;
-	}
-	while (atomic_load(&a->report) == ATTACHED) {
+	while (a->served && atomic_load(&a->report) == ATTACHED) {
 		struct timespec pause = {.tv_nsec = 1000000};
 
 		futex((uint32_t *)&a->stop, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
@@ -2050,8 +2153,11 @@ static int shm_detach(void *addr)
 		/* It may not be asleep yet, and the wake lost. */
 		futex((uint32_t *)&a->report, FUTEX_WAIT_PRIVATE, ATTACHED, &pause, NULL, 0);
 	}
-	pthread_join(a->thread, NULL);
+	if (a->served)
+		pthread_join(a->thread, NULL);
+	pthread_mutex_lock(&registry_lock);
 	attachment_free(a);
+	pthread_mutex_unlock(&registry_lock);
 	return 0;
 }
 
@@ -2079,7 +2185,10 @@ static void rejoin(struct attachment *a)
 	struct identity identity;
 	int err;
 
-	a->served = false;
+	a->served = a->lent = false;
+	if (a->change_fd != -1)
+		close(a->change_fd);
+	a->change_fd = -1;
 	a->want = a->address;
 	a->dead = 0;
 	free(a->image);
@@ -2117,6 +2226,7 @@ static void fork_child(void)
 			continue;
 		}
 		*link = a->next;
+		a->lent = false;
 		attachment_free(a);
 	}
 }
