@@ -20,7 +20,7 @@ int main(int argc, char **argv)
 		must(sscanf(arena, "%" SCNx64 "-%" SCNx64, &low, &high) == 2);
 	must(mshare_mkdir(unique("directory"), 0700) == 0);
 	for (int i = 0; i < REGIONS; i++) {
-		char label[128];
+		char label[256];
 
 		/* Some of them in a directory, some as large as several slots, some unnamed. */
 		size[i] = (1 + (size_t)i % 4) * unit;
@@ -68,7 +68,7 @@ int main(int argc, char **argv)
 	      "rule 4: and attached in another process");
 	check(p_end(&p) && mshare_detach((void *)base[0]) == 0, "done");
 	for (int i = 3; i < REGIONS; i += 4) {
-		char label[128];
+		char label[256];
 
 		snprintf(label, sizeof(label), "%s/%d", tap.names[0], i);
 		must(mshare_unlink(label) == 0);

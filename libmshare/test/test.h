@@ -107,7 +107,7 @@ static struct {
 	pid_t pid;
 	char program[64];
 	char *self;
-	char names[64][192];
+	char names[64][200];
 	int named;
 } tap __attribute__((unused));
 
@@ -301,7 +301,7 @@ static inline const char *unique(const char *what)
 	must(tap.named < 64);
 	char *name = tap.names[tap.named++];
 
-	snprintf(name, sizeof(tap.names[0]), "%s-%d-%s", tap.program, (int)tap.pid, what);
+	snprintf(name, sizeof(tap.names[0]), "%s-%d-%.100s", tap.program, (int)tap.pid, what);
 	return name;
 }
 
