@@ -1,4 +1,5 @@
 # SPDX-License-Identifier: MIT
+# shellcheck shell=sh
 #
 # What every driver here begins with: . "$(dirname "$0")/common.sh"
 #
