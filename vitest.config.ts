@@ -13,7 +13,7 @@ export default defineConfig({
     },
   },
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts'],
+    include: ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts', 'docs/*.test.ts'],
     exclude: ['**/node_modules/**', '**/dist/**'],
     // ffi-napi, first loaded in a worker thread, crashes the process when that exits.
     pool: 'forks',
