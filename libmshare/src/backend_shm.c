@@ -455,25 +455,37 @@ static int lock_test(int fd, int getlk, uint64_t start, uint64_t length, struct 
 /*
  * How many attachments hold a byte in the range. The kernel gives one of the
  * locks that are in the way, so the range is cut there and both sides are asked.
- * A drain in progress (a write lock) is no attachment.
+ * A drain in progress (a write lock) is no attachment. Slots are random, so the
+ * recursion is as deep as a random tree; the bound is for those who mean ill, in
+ * whose favour a number may be too small.
  */
-static uint32_t lock_count(int fd, uint64_t start, uint64_t length, pid_t *pid)
+static uint32_t lock_count(int fd, uint64_t start, uint64_t length, int depth, pid_t *pid)
 {
+	uint64_t end = start + length;
 	struct flock found;
-	uint64_t left, right, end = start + length;
-	uint32_t count;
+	uint32_t count = 0;
 
-	if (lock_test(fd, F_OFD_GETLK, start, length, &found) != 1)
-		return 0;
-	left = (uint64_t)found.l_start > start ? (uint64_t)found.l_start : start;
-	right = found.l_len ? (uint64_t)found.l_start + (uint64_t)found.l_len : end;
-	count = found.l_type == F_RDLCK;
-	if (count && pid && found.l_pid > 0)
-		*pid = found.l_pid;
-	count += lock_count(fd, start, left - start, pid);
-	if (right < end)
-		count += lock_count(fd, right, end - right, pid);
+	while (start < end && lock_test(fd, F_OFD_GETLK, start, end - start, &found) == 1) {
+		uint64_t left = (uint64_t)found.l_start > start ? (uint64_t)found.l_start : start;
+
+		if (found.l_type == F_RDLCK) {
+			if (pid && found.l_pid > 0)
+				*pid = found.l_pid;
+			count++;
+		}
+		if (depth > 0)
+			count += lock_count(fd, start, left - start, depth - 1, pid);
+		start = found.l_len ? (uint64_t)found.l_start + (uint64_t)found.l_len : end;
+	}
 	return count;
+}
+
+#define COUNT_DEPTH 200
+
+/* Attachments that have not come as far as the generation; *pid: one's process, or 0. */
+static uint32_t stragglers_count(int fd, uint64_t generation, pid_t *pid)
+{
+	return lock_count(fd, ROW(0), ROW(generation) - ROW(0), COUNT_DEPTH, pid);
 }
 
 /*
@@ -724,8 +736,7 @@ static int recover(struct change *change)
 	if (err != ETIMEDOUT)
 		return err ? fail(err, "%s: cannot finish the change before this one", change->verb)
 			   : 0;
-	behind = lock_count(change->owner.fd, ROW(0), ROW(change->image->generation) - ROW(0),
-			    &pid);
+	behind = stragglers_count(change->owner.fd, change->image->generation, &pid);
 	snprintf(who, sizeof(who),
 		 "the change before this one has not reached %u attachment%s (process %d is one: "
 		 "stopped?)",
@@ -830,7 +841,7 @@ static int commit(struct change *change, struct image *next)
 		return fail(err,
 			    "%s: the change is published; finishing it is left to the next one",
 			    change->verb);
-	behind = lock_count(change->owner.fd, ROW(0), ROW(next->generation) - ROW(0), &pid);
+	behind = stragglers_count(change->owner.fd, next->generation, &pid);
 	return fail(ETIMEDOUT,
 		    "%s: the change is published and will arrive, but after %d ms %u attachment%s "
 		    "not followed (process %d is one: stopped?)",
@@ -1285,6 +1296,23 @@ static bool identity_equal(const struct identity *a, const struct identity *b)
 }
 
 /*
+ * Descriptors of ours in the program's table are the program's to close, by
+ * closefrom() for one, and then the number may be another file's.
+ */
+static bool still_of(int fd, const struct identity *identity)
+{
+	struct identity now;
+
+	return fd != -1 && identity_of(fd, &now) && identity_equal(&now, identity);
+}
+
+static void close_if_still_of(int fd, const struct identity *identity)
+{
+	if (still_of(fd, identity))
+		close(fd);
+}
+
+/*
  * A process that has the region attached has most of what a change needs: a
  * description of its own that is open for long, and the words mapped. One change
  * at a time may borrow them.
@@ -1470,7 +1498,7 @@ static int shm_create(mode_t mode)
 
 /* --- attachments -------------------------------------------------------------------------- */
 
-enum report { PENDING, ATTACHED, FAILED };
+enum report { PENDING, ATTACHED, ENDED };
 
 struct attachment {
 	struct attachment *next; /* in the registry */
@@ -1851,10 +1879,13 @@ static int follow(struct attachment *a)
 	to = table_of(next);
 	if (!err)
 		err = table_diff(&from, &to, window_apply, a);
-	if (!err && next->populate_length)
-		madvise((void *)(uintptr_t)(a->address + next->populate_offset),
-			next->populate_length,
-			a->prot & PROT_WRITE ? MADV_POPULATE_WRITE : MADV_POPULATE_READ);
+	if (!err && next->populate_length) {
+		void *at = (void *)(uintptr_t)(a->address + next->populate_offset);
+
+		/* Read-only memory, or a read-only view of it, refuses the first. */
+		if (madvise(at, next->populate_length, MADV_POPULATE_WRITE) == -1)
+			madvise(at, next->populate_length, MADV_POPULATE_READ);
+	}
 	if (!err)
 		err = test_point("apply-after");
 	old_row = ROW(a->image->generation);
@@ -1892,7 +1923,7 @@ static void *serve(void *arg)
 	bool stop, dead;
 	int err = join(a);
 
-	atomic_store(&a->report, err ? FAILED : ATTACHED);
+	atomic_store(&a->report, err ? ENDED : ATTACHED);
 	futex((uint32_t *)&a->report, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	if (err) {
 		close(a->source);
@@ -1921,7 +1952,7 @@ static void *serve(void *arg)
 	lock_release(&a->owner, 0, 0);
 	word_bump(&a->owner, DRAIN, INT_MAX);
 	close(a->source);
-	atomic_store(&a->report, FAILED);
+	atomic_store(&a->report, ENDED);
 	futex((uint32_t *)&a->report, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
 	return NULL;
 }
@@ -1947,7 +1978,7 @@ static int service_start(struct attachment *a, int source)
 	} else {
 		while (atomic_load(&a->report) == PENDING)
 			futex((uint32_t *)&a->report, FUTEX_WAIT_PRIVATE, PENDING, NULL, NULL, 0);
-		err = atomic_load(&a->report) == FAILED ? a->error.err : 0;
+		err = atomic_load(&a->report) == ENDED ? a->error.err : 0;
 		if (err)
 			pthread_join(a->thread, NULL);
 	}
@@ -1963,10 +1994,8 @@ static void attachment_free(struct attachment *a)
 		return;
 	}
 	words_unmap(a->owner.words);
-	if (a->change_fd != -1)
-		close(a->change_fd);
-	if (a->fd != -1)
-		close(a->fd);
+	close_if_still_of(a->change_fd, &a->identity);
+	close_if_still_of(a->fd, &a->identity);
 	free(a->image);
 	pthread_mutex_destroy(&a->apply);
 	free(a);
@@ -1982,7 +2011,7 @@ static struct attachment *borrow(int fd, struct owner *owner)
 	while (a && !(a->started && a->served && a->owner.writable && !a->lent &&
 		      identity_equal(&a->identity, &identity)))
 		a = a->next;
-	if (a && a->change_fd == -1) {
+	if (a && !still_of(a->change_fd, &identity)) {
 		a->change_fd = description_new(fd);
 		a->change_pid = getpid();
 	}
@@ -2015,6 +2044,16 @@ static struct attachment **registry_find(const struct attachment *wanted)
 	return link;
 }
 
+static int dead_errno(struct attachment *a)
+{
+	int err;
+
+	pthread_mutex_lock(&a->apply);
+	err = a->dead;
+	pthread_mutex_unlock(&a->apply);
+	return err;
+}
+
 /*
  * An attachment that will do for another user; the registry is locked. One that
  * somebody is at work on may become it.
@@ -2033,7 +2072,7 @@ again:
 			goto again;
 		}
 		if ((a->address == address || flags & MSHARE_ATTACH_ANYWHERE) && a->prot == prot &&
-		    !((a->flags ^ flags) & MSHARE_ATTACH_NOFORK) && !a->dead)
+		    !((a->flags ^ flags) & MSHARE_ATTACH_NOFORK) && !dead_errno(a))
 			return a;
 	}
 	return NULL;
@@ -2130,8 +2169,7 @@ static int shm_detach(void *addr)
 	pthread_mutex_lock(&a->apply);
 	atomic_store(&a->stop, 1);
 	window_unmap(a);
-	if (a->fd != -1)
-		close(a->fd);
+	close_if_still_of(a->fd, &a->identity);
 	a->fd = -1;
 	pthread_mutex_unlock(&a->apply);
 	pthread_mutex_unlock(&registry_lock);
@@ -2182,19 +2220,16 @@ static void fork_done(void)
 /* The child's own view, thread and lock, or else an inaccessible window. */
 static void rejoin(struct attachment *a)
 {
-	struct identity identity;
 	int err;
 
 	a->served = a->lent = false;
-	if (a->change_fd != -1)
-		close(a->change_fd);
+	close_if_still_of(a->change_fd, &a->identity);
 	a->change_fd = -1;
 	a->want = a->address;
 	a->dead = 0;
 	free(a->image);
 	a->image = NULL;
-	if (!identity_of(a->fd, &identity) || !identity_equal(&identity, &a->identity)) {
-		/* The program closed it, and it may be another file's now. */
+	if (!still_of(a->fd, &a->identity)) {
 		a->fd = -1;
 		err = EBADF;
 	} else {
@@ -2283,7 +2318,6 @@ static int shm_info(int fd, struct mshare_info *info)
 	struct state state = {0};
 	struct table table;
 	struct statx st;
-	uint64_t row;
 	int err;
 
 	err = header_read(fd, &header);
@@ -2293,16 +2327,16 @@ static int shm_info(int fd, struct mshare_info *info)
 		err = image_current(fd, header.window, &image);
 	if (err)
 		return fail_header(err, fd, verb);
-	row = ROW(image->generation);
 	table = table_of(image);
 	info->window = header.window;
 	info->base = header.base;
 	info->generation = image->generation;
 	info->mappings = image->count;
 	info->mapped = table_mapped(&table);
-	info->stragglers = lock_count(fd, ROW(0), row - ROW(0), NULL);
+	info->stragglers = stragglers_count(fd, image->generation, NULL);
 	/* One who is between two rows is in both for a moment, and counted as behind. */
-	info->attachments = info->stragglers + lock_count(fd, row, SLOTS, NULL);
+	info->attachments = info->stragglers +
+			    lock_count(fd, ROW(image->generation), SLOTS, COUNT_DEPTH, NULL);
 	free(image);
 
 	/* What the file takes, less the control area. */
@@ -2316,12 +2350,11 @@ static int shm_info(int fd, struct mshare_info *info)
 		return fail(errno, "%s: cannot stat descriptor %d", verb, fd);
 	pthread_mutex_lock(&registry_lock);
 	for (struct attachment *a = registry; a; a = a->next) {
-		if (!a->started || !identity_equal(&a->identity, &identity))
-			continue;
-		pthread_mutex_lock(&a->apply);
-		if (a->dead)
-			info->attachment_errno = a->dead;
-		pthread_mutex_unlock(&a->apply);
+		int dead = a->started && identity_equal(&a->identity, &identity) ? dead_errno(a)
+										 : 0;
+
+		if (dead)
+			info->attachment_errno = dead;
 	}
 	pthread_mutex_unlock(&registry_lock);
 	return 0;
