@@ -788,8 +788,13 @@ static int table_room(struct change *change, uint64_t count)
 
 static int fail_change(struct change *change, int err)
 {
-	if (err == ENOSPC || err == ENOMEM)
-		return fail(err, "%s: no memory for the region's mapping table", change->verb);
+	/* For the control area, then: both tables, and the first page of a new region. */
+	if (err == ENOSPC || err == ENOMEM) {
+		uint64_t count = change->image ? change->image->count + EDIT_GROWTH : 0;
+
+		return memory_fail(change->owner.fd, err,
+				   PAGE + 2 * round_up(image_bytes(count), PAGE), change->verb);
+	}
 	if (err == EFBIG)
 		return fail(err,
 			    "%s: the limit RLIMIT_FSIZE of this process is below the size of the "
