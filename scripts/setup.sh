@@ -96,9 +96,10 @@ if [ -n "$missing" ]; then
 	fi
 	echo "Installing them: $as_root $install"
 	# shellcheck disable=SC2086 # lists of words, both
+	# What apt has to say is of interest if it fails; that is on stderr.
 	if ! {
-		$as_root env DEBIAN_FRONTEND=noninteractive apt-get update -q &&
-			$as_root env DEBIAN_FRONTEND=noninteractive $install
+		$as_root env DEBIAN_FRONTEND=noninteractive apt-get -qq update >/dev/null &&
+			$as_root env DEBIAN_FRONTEND=noninteractive $install -qq >/dev/null
 	}; then
 		echo "apt-get failed. By hand: sudo apt-get update && sudo $install" >&2
 		exit 1
