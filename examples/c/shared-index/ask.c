@@ -39,14 +39,14 @@ static int add_hit(struct index *ix, struct hits *hits, const struct index_entry
 /* Add what the index has on one word. */
 static int word_hits(struct index *ix, struct index_word *word, struct hits *hits)
 {
-	uint64_t bound = index_bound(ix, sizeof(struct index_posting));
-	const struct index_posting *posting =
-		atomic_load_explicit(&word->postings, memory_order_acquire);
+	uint64_t seen = 0;
+	const struct index_posting *posting = atomic_load_explicit(&word->postings,
+								   memory_order_acquire);
 
 	for (; posting != NULL; posting = posting->next) {
 		struct index_entry entry;
 
-		if (index_check_posting(ix, posting, &bound) != 0 ||
+		if (index_check_posting(ix, posting, &seen) != 0 ||
 		    index_file_of(ix, posting, &entry) != 0)
 			return -1;
 		if (entry.file != NULL && add_hit(ix, hits, &entry, posting->count) != 0)
@@ -278,13 +278,13 @@ int command_dump(const char *name)
 
 static int count_files(struct index *ix, uint64_t counts[5], uint64_t *bytes)
 {
-	uint64_t bound = index_bound(ix, sizeof(struct index_file));
+	uint64_t seen = 0;
 	struct index_entry entry = {0};
 
 	for (;;) {
 		struct index_reading *reading;
 
-		if (index_next_file(ix, &entry, &bound) != 0)
+		if (index_next_file(ix, &entry, &seen) != 0)
 			return -1;
 		if (entry.file == NULL)
 			return 0;

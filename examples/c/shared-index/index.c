@@ -60,6 +60,7 @@ static int learn_mapped(struct index *ix)
 			return fail(ix, "out of memory");
 	}
 	memset(ix->mapped, 0, ix->window / INDEX_CHUNK * sizeof(*ix->mapped));
+	ix->mapped_size = 0;
 	for (size_t i = 0; i < count; i++) {
 		size_t first = (list[i].offset + INDEX_CHUNK - 1) / INDEX_CHUNK;
 		size_t end = (list[i].offset + list[i].length) / INDEX_CHUNK;
@@ -68,6 +69,7 @@ static int learn_mapped(struct index *ix)
 			continue;
 		for (size_t chunk = first; chunk < end; chunk++)
 			ix->mapped[chunk] = true;
+		ix->mapped_size += list[i].length;
 	}
 	free(list);
 	return 0;
@@ -87,10 +89,14 @@ static bool index_check(struct index *ix, const void *object, size_t size)
 	return ix->mapped[chunk] || (learn_mapped(ix) == 0 && ix->mapped[chunk]);
 }
 
-/* How many objects of `size` bytes there can be: what bounds a walk over a cycle. */
-uint64_t index_bound(const struct index *ix, size_t size)
+/* One more object of `size` bytes in a walk; -1 if there cannot be so many: it is a circle. */
+static int step(struct index *ix, uint64_t *seen, size_t size, const void *object)
 {
-	return ix->window / size;
+	if (++*seen <= ix->mapped_size / size)
+		return 0;
+	if (learn_mapped(ix) != 0)
+		return -1;
+	return *seen <= ix->mapped_size / size ? 0 : corrupt(ix, "a circle", object);
 }
 
 static int take_chunk(struct index *ix)
@@ -262,7 +268,7 @@ static int check_file(struct index *ix, struct index_file *file, struct index_en
 }
 
 /* The one after entry->file; NULL: the first one. At the end entry->file is NULL. */
-int index_next_file(struct index *ix, struct index_entry *entry, uint64_t *bound)
+int index_next_file(struct index *ix, struct index_entry *entry, uint64_t *seen)
 {
 	struct index_file *next = entry->file == NULL ? INDEX_READ_ONCE(ix->header->files)
 						      : INDEX_READ_ONCE(entry->file->next);
@@ -271,8 +277,8 @@ int index_next_file(struct index *ix, struct index_entry *entry, uint64_t *bound
 		entry->file = NULL;
 		return 0;
 	}
-	if ((*bound)-- == 0)
-		return corrupt(ix, "the list of files goes in a circle", next);
+	if (step(ix, seen, sizeof(*next), next) != 0)
+		return -1;
 	return check_file(ix, next, entry);
 }
 
@@ -320,8 +326,9 @@ static struct index_word *find(struct index *ix, const char *text, size_t length
 				made = make_word(ix, text, length, hash);
 			if (made == NULL)
 				return NULL;
-			if (atomic_compare_exchange_strong_explicit(
-				    slot, &word, made, memory_order_release, memory_order_acquire))
+			if (atomic_compare_exchange_strong_explicit(slot, &word, made,
+								    memory_order_release,
+								    memory_order_acquire))
 				return made;
 			/* Somebody was faster; `word` is theirs, maybe the very one. */
 		}
@@ -354,7 +361,7 @@ struct index_word *index_find(struct index *ix, const char *text, size_t length)
 struct walk {
 	index_word_fn *fn;
 	void *data;
-	uint64_t bound;
+	uint64_t seen;
 };
 
 static int each_below(struct index *ix, struct index_word *_Atomic *slot, int depth,
@@ -366,8 +373,10 @@ static int each_below(struct index *ix, struct index_word *_Atomic *slot, int de
 
 	if (word == NULL)
 		return 0;
-	if (depth == INDEX_DEPTH || walk->bound-- == 0)
-		return corrupt(ix, "the trie has no end", word);
+	if (depth == INDEX_DEPTH)
+		return corrupt(ix, "the trie is too deep", word);
+	if (step(ix, &walk->seen, sizeof(*word), word) != 0)
+		return -1;
 	if (!index_check(ix, word, sizeof(*word)))
 		return corrupt(ix, "word", word);
 	length = INDEX_READ_ONCE(word->length);
@@ -384,7 +393,7 @@ static int each_below(struct index *ix, struct index_word *_Atomic *slot, int de
 
 int index_each_word(struct index *ix, index_word_fn *fn, void *data)
 {
-	struct walk walk = {fn, data, index_bound(ix, sizeof(struct index_word))};
+	struct walk walk = {fn, data, 0};
 
 	return each_below(ix, &ix->header->root, 0, &walk);
 }
@@ -430,10 +439,10 @@ bool index_read_end(struct index_file *file, struct index_reading *reading)
 						       memory_order_release, memory_order_relaxed);
 }
 
-int index_check_posting(struct index *ix, const struct index_posting *posting, uint64_t *bound)
+int index_check_posting(struct index *ix, const struct index_posting *posting, uint64_t *seen)
 {
-	if ((*bound)-- == 0)
-		return corrupt(ix, "a list of postings goes in a circle", posting);
+	if (step(ix, seen, sizeof(*posting), posting) != 0)
+		return -1;
 	if (!index_check(ix, posting, sizeof(*posting)))
 		return corrupt(ix, "posting", posting);
 	return 0;

@@ -122,8 +122,9 @@ struct index {
 	char *base;
 	size_t window;
 	struct index_header *header;
-	bool *mapped;     /* by chunk: seen to be mapped, so that pointers into it are good */
-	char *free, *end; /* what is left of this process's own chunk */
+	bool *mapped;       /* by chunk: seen to be mapped, so that pointers into it are good */
+	size_t mapped_size; /* bytes that are known to be mapped: what bounds every walk */
+	char *free, *end;   /* what is left of this process's own chunk */
 	unsigned int chunks_taken;
 	unsigned int die_in_chunk; /* for tests: SIGKILL when the n-th chunk is taken, unmapped */
 	char error[512];
@@ -144,12 +145,14 @@ int index_read_word(struct index *ix, struct index_reading *reading, const char 
 		    size_t length, uint32_t hash, uint32_t count);
 bool index_read_end(struct index_file *file, struct index_reading *reading);
 
-/* Reading. An object is checked before it is handed out. */
-int index_next_file(struct index *ix, struct index_entry *entry, uint64_t *bound);
-int index_check_posting(struct index *ix, const struct index_posting *posting, uint64_t *bound);
+/*
+ * Reading. An object is checked before it is handed out. *seen is 0 at first; it
+ * counts the objects of a walk, of which there are no more than memory for them.
+ */
+int index_next_file(struct index *ix, struct index_entry *entry, uint64_t *seen);
+int index_check_posting(struct index *ix, const struct index_posting *posting, uint64_t *seen);
 int index_file_of(struct index *ix, const struct index_posting *posting, struct index_entry *entry);
 int index_reading_of(struct index *ix, struct index_file *file, struct index_reading **reading);
-uint64_t index_bound(const struct index *ix, size_t size);
 struct index_word *index_find(struct index *ix, const char *text, size_t length);
 typedef int index_word_fn(struct index *ix, struct index_word *word, const char *text,
 			  size_t length, void *data);

@@ -242,13 +242,13 @@ static int wait_for_reading(struct index *ix, struct index_file *file,
 
 static int write_files(struct writer *writer, bool claimed_too)
 {
-	uint64_t bound = index_bound(&writer->ix, sizeof(struct index_file));
+	uint64_t seen = 0;
 	struct index_entry entry = {0};
 
 	for (;;) {
 		struct index_reading *reading;
 
-		if (index_next_file(&writer->ix, &entry, &bound) != 0)
+		if (index_next_file(&writer->ix, &entry, &seen) != 0)
 			return -1;
 		if (entry.file == NULL)
 			return 0;

@@ -45,7 +45,10 @@ function waitUntil(done: () => boolean): void {
 function main(): void {
   const remove = process.argv[2] === '--rm'
   const name = process.argv[remove ? 3 : 2] ?? 'hello'
-  if (remove) return Region.unlink(name)
+  if (remove) {
+    Region.unlink(name)
+    return
+  }
 
   const { region, made } = openOrMake(name)
   using _ = region

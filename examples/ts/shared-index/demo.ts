@@ -9,11 +9,11 @@ import { existsSync, lstatSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
-import { MshareError, Region } from '@mshare/core'
+import { Region } from '@mshare/core'
 import { progress } from './ask.js'
 import { count } from './count.js'
 import { absolute, walk } from './create.js'
-import { Index, IndexError } from './index.js'
+import { expected, Index, IndexError } from './index.js'
 import { memoryStatus } from './memory.js'
 
 const C_PROGRAM = fileURLToPath(new URL('../../../c/build/shared-index', import.meta.url))
@@ -47,6 +47,7 @@ class Peer {
   readonly #waiting: ((line: string) => void)[] = []
   /** Its last line about memory: what the index costs it. */
   memory: Record<string, string> = {}
+  #gone = false
 
   constructor(
     readonly language: Language,
@@ -55,6 +56,8 @@ class Peer {
   ) {
     const [program, ...first] = COMMANDS[language]
     this.child = spawn(program, [...first, ...args], { stdio: ['pipe', 'pipe', 'inherit'] })
+    // It may be gone before it has read everything.
+    this.child.stdin?.on('error', () => {})
     this.#lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })
     this.#lines.on('line', (line) => {
       if (line.startsWith('memory ')) {
@@ -65,6 +68,7 @@ class Peer {
     this.done = new Promise((resolve, reject) => {
       this.child.on('error', reject)
       this.child.on('close', (code, signal) => {
+        this.#gone = true
         // Whoever waits for an answer now waits in vain.
         for (const waiting of this.#waiting) waiting('(it is gone)')
         if (code === 0) resolve()
@@ -76,6 +80,7 @@ class Peer {
   }
 
   ask(query: string): Promise<string> {
+    if (this.#gone) return Promise.resolve('(it is gone)')
     return new Promise((resolve) => {
       this.#waiting.push(resolve)
       this.child.stdin?.write(`${query}\n`)
@@ -296,8 +301,7 @@ async function main(): Promise<boolean> {
 try {
   process.exitCode = (await main()) ? 0 : 1
 } catch (error) {
-  if (!(error instanceof IndexError || error instanceof MshareError)) throw error
-  console.error(`demo: ${error.message}`)
+  console.error(`demo: ${expected(error).message}`)
   process.exitCode = 1
 } finally {
   cleanUp()

@@ -6,7 +6,7 @@
 // published is stored and loaded with Atomics, as in C, and what is read once it has been published
 // is read plainly. Typed arrays are made a chunk at a time, over what is mapped.
 
-import { type Attachment, Region } from '@mshare/core'
+import { type Attachment, MshareError, Region } from '@mshare/core'
 import {
   CHUNK,
   DEPTH,
@@ -37,6 +37,13 @@ export interface Entry {
 
 export class IndexError extends Error {}
 
+/** An error that can happen to a program without a mistake in it; others are thrown again. */
+export function expected(error: unknown): Error {
+  if (error instanceof IndexError || error instanceof MshareError) return error
+  if (error instanceof Error && 'syscall' in error) return error
+  throw error
+}
+
 const HIGH = 2 ** 32
 
 export class Index {
@@ -44,17 +51,16 @@ export class Index {
   readonly attachment: Attachment
   readonly base: number
   readonly window: number
-  readonly #writable: boolean
   readonly #chunks: (Chunk | undefined)[]
   #free = 0
   #end = 0
+  #mappedBytes = 0
   chunksTaken = 0
   /** For tests: SIGKILL when the n-th chunk is taken, before it is mapped. */
   dieInChunk = 0
 
   private constructor(region: Region, access: 'r' | 'rw') {
     this.region = region
-    this.#writable = access === 'rw'
     this.attachment = region.attach({ access })
     // Addresses are below 2^47: a Number holds them exactly.
     this.base = Number(this.attachment.address)
@@ -153,9 +159,11 @@ export class Index {
     }
   }
 
-  /** How many objects of a size there can be: what bounds a walk over a circle. */
-  bound(size: number): number {
-    return Math.floor(this.window / size)
+  /** No walk sees more objects of a size than there is memory for: else it is a circle. */
+  #step(seen: number, size: number, offset: number): void {
+    if (seen <= this.#mappedBytes / size) return
+    this.#mappedBytes = Number(this.region.info().mapped)
+    if (seen > this.#mappedBytes / size) throw this.#corrupt('a circle', offset)
   }
 
   /** A pointer that may change under us. */
@@ -271,9 +279,9 @@ export class Index {
   }
 
   *files(): Generator<Entry> {
-    let bound = this.bound(FILE.path)
+    let seen = 0
     for (let file = this.#pointer(HEADER.files); file !== 0; file = this.#pointer(file)) {
-      if (bound-- === 0) throw this.#corrupt('the list of files goes in a circle', file)
+      this.#step(++seen, FILE.path, file)
       yield this.#entry(file)
     }
   }
@@ -344,9 +352,10 @@ export class Index {
 
   /** Every word, and its text, one character a byte. */
   eachWord(fn: (word: number, text: string) => void): void {
-    let bound = this.bound(WORD.text)
+    let seen = 0
     const below = (word: number, depth: number): void => {
-      if (depth === DEPTH || bound-- === 0) throw this.#corrupt('the trie has no end', word)
+      if (depth === DEPTH) throw this.#corrupt('the trie is too deep', word)
+      this.#step(++seen, WORD.text, word)
       this.#check(word, WORD.text, 'word')
       const length = this.u32(word + WORD.length)
       if (length > WORD_MAX) throw this.#corrupt('text of a word', word)
@@ -398,10 +407,10 @@ export class Index {
 
   /** The files that count and have a word, and how often. */
   eachPosting(word: number, fn: (file: number, count: number) => void): void {
-    let bound = this.bound(POSTING.size)
+    let seen = 0
     let posting = this.#load(word + WORD.postings)
     for (; posting !== 0; posting = this.#pointer(posting + POSTING.next)) {
-      if (bound-- === 0) throw this.#corrupt('a list of postings goes in a circle', posting)
+      this.#step(++seen, POSTING.size, posting)
       this.#check(posting, POSTING.size, 'posting')
       const reading = this.#pointer(posting + POSTING.reading)
       this.#check(reading, READING.size, 'reading')

@@ -5,10 +5,10 @@
 // examples/c/shared-index, where index.h explains the format.
 
 import { parseArgs } from 'node:util'
-import { MshareError, Region, setTimeLimit } from '@mshare/core'
+import { Region, setTimeLimit } from '@mshare/core'
 import { ask, dump, status } from './ask.js'
 import { create } from './create.js'
-import { IndexError } from './index.js'
+import { expected } from './index.js'
 import { write } from './write.js'
 
 const usage = `\
@@ -31,15 +31,24 @@ function number(text: string): number {
   return Number(text)
 }
 
+function options() {
+  try {
+    return parseArgs({
+      allowPositionals: true,
+      options: {
+        window: { type: 'string', default: '4' },
+        // For tests: be killed halfway through the n-th file; when the n-th chunk is not yet mapped.
+        'die-in-file': { type: 'string' },
+        'die-in-chunk': { type: 'string' },
+      },
+    })
+  } catch {
+    wrongUsage()
+  }
+}
+
 async function main(): Promise<void> {
-  const { values, positionals } = parseArgs({
-    allowPositionals: true,
-    options: {
-      window: { type: 'string', default: '4' },
-      'die-in-file': { type: 'string' },
-      'die-in-chunk': { type: 'string' },
-    },
-  })
+  const { values, positionals } = options()
   const [command, name, ...rest] = positionals
   const option = (text?: string) => (text === undefined ? 0 : number(text))
   if (command === undefined || name === undefined) wrongUsage()
@@ -60,7 +69,6 @@ async function main(): Promise<void> {
 try {
   await main()
 } catch (error) {
-  if (!(error instanceof IndexError || error instanceof MshareError)) throw error
-  console.error(`shared-index: ${error.message}`)
+  console.error(`shared-index: ${expected(error).message}`)
   process.exitCode = 1
 }

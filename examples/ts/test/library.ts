@@ -1,0 +1,119 @@
+// SPDX-License-Identifier: MIT
+//
+// A small directory to index, and what the index of it must be.
+
+import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
+import { gzipSync } from 'node:zlib'
+
+/** Numbers that are the same in every run. */
+export function random(seed: number): (below: number) => number {
+  return (below) => {
+    seed = (Math.imul(seed, 1664525) + 1013904223) >>> 0
+    return Math.floor((seed / 2 ** 32) * below)
+  }
+}
+
+export interface Library {
+  directory: string
+  files: number
+  text: number
+  /** Files of text with a word in them. */
+  withWords: number
+  /** "FILES TIMES WORD", sorted. */
+  dump: string[]
+  [Symbol.dispose](): void
+}
+
+/** What the index must say: words by splitting, counts by sorting, nothing by hashing. */
+function expected(texts: Buffer[]): { dump: string[]; withWords: number } {
+  const all: string[] = []
+  texts.forEach((text, i) => {
+    for (const run of text.latin1Slice().split(/[^A-Za-z0-9\x80-\xff]+/)) {
+      if (run.length < 2 || run.length > 63) continue
+      const word = run.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
+      all.push(`${word} ${i}`)
+    }
+  })
+  all.sort()
+  const dump = new Map<string, { files: Set<string>; times: number }>()
+  for (const line of all) {
+    const [word, file] = line.split(' ') as [string, string]
+    const entry = dump.get(word) ?? { files: new Set(), times: 0 }
+    entry.files.add(file)
+    entry.times++
+    dump.set(word, entry)
+  }
+  return {
+    dump: [...dump].map(([word, { files, times }]) => `${files.size} ${times} ${word}`).sort(),
+    withWords: new Set(all.map((line) => line.split(' ')[1])).size,
+  }
+}
+
+export function makeLibrary(files: number, wordsPerFile: number): Library {
+  const directory = mkdtempSync(join(tmpdir(), 'mshare-library-'))
+  const next = random(files)
+  const texts: Buffer[] = []
+  const syllables = [
+    'map',
+    'Share',
+    'win',
+    'dow',
+    'PAGE',
+    'ta',
+    'ble',
+    'fo',
+    'r',
+    'k',
+    '2',
+    'ß',
+    'é',
+  ]
+  const word = () =>
+    Array.from({ length: 1 + next(4) }, () => syllables[next(syllables.length)]).join('')
+  const separators = [' ', '\n', ', ', '-', '\t', '. ', '_', '\x7f']
+
+  for (let i = 0; i < files; i++) {
+    const folder = join(directory, `shelf ${i % 7}`, i % 3 ? 'row' : '')
+    mkdirSync(folder, { recursive: true })
+    let text = ''
+    for (let n = next(2 * wordsPerFile); n > 0; n--) {
+      text += word() + separators[next(separators.length)]
+    }
+    const bytes = Buffer.from(text)
+    texts.push(bytes)
+    if (i % 4 === 0) writeFileSync(join(folder, `${i}.gz`), gzipSync(bytes))
+    else writeFileSync(join(folder, `${i}.txt`), bytes)
+  }
+
+  let more = 0
+  const add = (name: string | Buffer, bytes: Buffer | string, isText = true) => {
+    const path = Buffer.concat([Buffer.from(`${directory}/`), Buffer.from(name)])
+    writeFileSync(path, bytes)
+    more++
+    if (isText) texts.push(Buffer.from(bytes))
+  }
+  // The limits of a word, a run that is longer than one, and a text that ends in a word.
+  add('lengths', `a bb ${'c'.repeat(63)} ${'d'.repeat(64)} ${'e'.repeat(1000)} end`)
+  add('empty', '')
+  add('latin1', Buffer.from('na\xefve Na\xefve NA\xcfVE', 'latin1'))
+  add(Buffer.from([0x6e, 0xff, 0xfe, 0x0a]), 'a name that is no UTF-8, and has a newline in it')
+  add('not-really.gz', 'plain text under the wrong name')
+  add('binary', Buffer.from('before\0after'), false)
+  add('broken.gz', gzipSync(Buffer.from('word '.repeat(1000))).subarray(0, 30), false)
+  add('large', Buffer.alloc((16 << 20) + 1, 'word '), false)
+  add('large.gz', gzipSync(Buffer.alloc((16 << 20) + 1, 'word ')), false)
+  add('just-so', Buffer.alloc(16 << 20, 'word '))
+  // None of these is listed: no link is followed.
+  symlinkSync(join(directory, 'lengths'), join(directory, 'link'))
+  symlinkSync(directory, join(directory, 'loop'))
+
+  return {
+    directory,
+    files: files + more,
+    text: texts.length,
+    ...expected(texts),
+    [Symbol.dispose]: () => rmSync(directory, { recursive: true }),
+  }
+}
