@@ -29,8 +29,9 @@ async function watch(name: string, number: number): Promise<void> {
     const mapping = region.mappings().find(({ offset }) => offset === 0)
     if (mapping === undefined) return 'a hole'
     if (!mapping.prot.includes('r')) return 'mapped, no access'
-    old = attachment.array(Uint8Array, { offset: 0, length: LENGTH })
-    const text = Buffer.from(old.subarray(0, 32)).toString().replace(/\0.*/, '')
+    const bytes = attachment.array(Uint8Array, { offset: 0, length: LENGTH })
+    old = bytes
+    const text = Buffer.from(bytes.subarray(0, 32)).toString().replace(/\0.*/, '')
     if (!mapping.prot.includes('w')) return `readable: "${text}"`
     const stores = attachment.array(Uint32Array, { offset: STORES, length: WATCHERS })
     Atomics.add(stores, number, 1)

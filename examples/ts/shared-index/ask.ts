@@ -80,7 +80,7 @@ function print(line: string): void {
 export async function ask(name: string, queries: string[]): Promise<void> {
   const tables = memoryStatus('VmPTE')
   const index = Index.open(name, 'r')
-  for (const query of queries) print(answer(index, Buffer.from(query).latin1Slice()))
+  for (const query of queries) print(answer(index, Buffer.from(query).toString('latin1')))
   if (queries.length === 0) {
     process.stdin.setEncoding('latin1')
     for await (const line of createInterface({ input: process.stdin, terminal: false })) {

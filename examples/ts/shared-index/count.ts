@@ -28,7 +28,7 @@ export async function count(
     }
     if (bytes.length > LIMIT || bytes.indexOf(0) !== -1) continue
     const here = new Map<string, number>()
-    for (const [match] of bytes.latin1Slice().matchAll(pattern)) {
+    for (const [match] of bytes.toString('latin1').matchAll(pattern)) {
       const word = match.toLowerCase()
       here.set(word, (here.get(word) ?? 0) + 1)
     }

@@ -19,7 +19,7 @@ export function* walk(directory: string): Generator<string> {
     console.error(`shared-index: left out: ${(error as Error).message}`)
     return
   }
-  const named = entries.map((entry) => ({ entry, name: entry.name.latin1Slice() }))
+  const named = entries.map((entry) => ({ entry, name: entry.name.toString('latin1') }))
   named.sort((a, b) => (a.name < b.name ? -1 : 1))
   for (const { entry, name } of named) {
     const path = `${directory === '/' ? '' : directory}/${name}`
@@ -29,7 +29,7 @@ export function* walk(directory: string): Generator<string> {
 }
 
 export function absolute(directory: string): string {
-  return realpathSync(Buffer.from(directory), { encoding: 'buffer' }).latin1Slice()
+  return realpathSync(Buffer.from(directory), { encoding: 'buffer' }).toString('latin1')
 }
 
 export function create(name: string, window: number, directories: string[]): void {

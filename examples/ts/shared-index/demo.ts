@@ -39,6 +39,15 @@ const MIB = 2 ** 20
 const mib = (bytes: number | bigint) => `${(Number(bytes) / MIB).toFixed(1)} MiB`
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
+/** The fields of a line about memory. */
+interface Memory {
+  pid: string
+  base: string
+  tables_before: string
+  tables: string
+  shared: string
+}
+
 /** A process of the demo: one of the two programs, run with some arguments. */
 class Peer {
   readonly child: ChildProcess
@@ -46,7 +55,7 @@ class Peer {
   readonly #lines: Interface
   readonly #waiting: ((line: string) => void)[] = []
   /** Its last line about memory: what the index costs it. */
-  memory: Record<string, string> = {}
+  memory: Memory = { pid: '?', base: '?', tables_before: '?', tables: '?', shared: '?' }
   #gone = false
 
   constructor(
@@ -61,7 +70,8 @@ class Peer {
     this.#lines = createInterface({ input: this.child.stdout as NodeJS.ReadableStream })
     this.#lines.on('line', (line) => {
       if (line.startsWith('memory ')) {
-        this.memory = Object.fromEntries(line.split(' ', 7).map((field) => field.split('=', 2)))
+        const fields = line.split(' ').map((field) => field.split('='))
+        this.memory = { ...this.memory, ...Object.fromEntries(fields) }
       }
       this.#waiting.shift()?.(line)
     })
@@ -145,12 +155,22 @@ function startPeer(language: Language, role: string, args: string[]): Peer {
   return peer
 }
 
-async function bothAnswers(readers: Peer[], query: string): Promise<string[]> {
-  const answers = await Promise.all(readers.map((reader) => reader.ask(query)))
-  readers.forEach(({ language }, i) => {
-    console.log(`  reader in ${`${language}:`.padEnd(12)}${answers[i]}`)
-  })
-  return answers
+/** Ask both readers, and show what they say: of the files, the first. */
+async function askBoth(readers: Peer[], query: string): Promise<boolean> {
+  const [one, other] = (await Promise.all(readers.map((reader) => reader.ask(query)))) as [
+    string,
+    string,
+  ]
+  const show = (who: string, answer: string) => {
+    console.log(`  ${`${who}:`.padEnd(12)}${answer.split(/(?<=\)), /, 1)[0]}`)
+  }
+  if (one === other) {
+    show('both', one)
+  } else {
+    show('C', one)
+    show('TypeScript', other)
+  }
+  return one === other
 }
 
 /** Show how far it is and ask things until the writers are done. */
@@ -179,7 +199,7 @@ async function watchProgress(index: Index, writers: Peer[], readers: Peer[], sta
     }
     if (now >= nextQuery && read > 0 && asked < QUERIES.length) {
       if (terminal) process.stdout.write('\n')
-      await bothAnswers(readers, QUERIES[asked++] as string)
+      await askBoth(readers, QUERIES[asked++] as string)
       nextQuery = now + 700
     }
     await Promise.race([done.catch(() => {}), new Promise((wake) => setTimeout(wake, 100))])
@@ -188,15 +208,15 @@ async function watchProgress(index: Index, writers: Peer[], readers: Peer[], sta
   await done
 }
 
-function showMemory(all: { language: string; role: string; memory: Record<string, string> }[]) {
+function showMemory(all: { language: string; role: string; memory: Memory }[]) {
   console.log('\nEvery process has the region at the same address, and page tables of its own:')
   console.log('  process                     pid  base             page tables   shared memory')
   for (const { language, role, memory } of all) {
-    const grown = Number(memory['tables']) - Number(memory['tables_before'])
+    const grown = Number(memory.tables) - Number(memory.tables_before)
     console.log(
-      `  ${`${role} in ${language}`.padEnd(22)}${memory['pid']?.padStart(9)}  ${memory['base']}` +
-        `${`${memory['tables']} KiB`.padStart(14)} (+${grown})`.padEnd(24) +
-        `${mib(Number(memory['shared']) * 1024).padStart(10)}`,
+      `  ${`${role} in ${language}`.padEnd(22)}${memory.pid.padStart(9)}  ${memory.base}` +
+        `${`${memory.tables} KiB`.padStart(14)} (+${grown})`.padEnd(24) +
+        `${mib(Number(memory.shared) * 1024).padStart(10)}`,
     )
   }
   console.log('  (page tables: VmPTE, and by how much it has grown since before attaching;')
@@ -272,10 +292,7 @@ async function main(): Promise<boolean> {
   )
   console.log('The same questions, now that it is done:')
   let same = true
-  for (const query of [...QUERIES, '*']) {
-    const [one, other] = await bothAnswers(readers, query)
-    same &&= one === other
-  }
+  for (const query of [...QUERIES, '*']) same = (await askBoth(readers, query)) && same
   if (!same) console.log('WRONG: the readers do not agree')
   const right = await check(files, readers)
 
@@ -288,8 +305,8 @@ async function main(): Promise<boolean> {
     shared: `${memoryStatus('RssShmem')}`,
   }
   showMemory([...writers, ...readers, { language: 'TypeScript', role: 'demo', memory: here }])
-  const reader = readers[0]?.memory ?? {}
-  showBackend(index, peers.length + 1, Number(reader['tables']) - Number(reader['tables_before']))
+  const [{ memory }] = readers as [Peer]
+  showBackend(index, peers.length + 1, Number(memory.tables) - Number(memory.tables_before))
   for (const peer of readers) {
     peer.child.stdin?.end()
     await peer.done

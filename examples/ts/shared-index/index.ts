@@ -220,7 +220,7 @@ export class Index {
 
   #text(offset: number, length: number): string {
     const bytes = this.#bytes(offset, length)
-    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).latin1Slice()
+    return Buffer.from(bytes.buffer, bytes.byteOffset, bytes.length).toString('latin1')
   }
 
   // Memory.

@@ -22,7 +22,7 @@ import { memoryLine, memoryStatus } from './memory.js'
  * string for each of 30 million words would be most of the work.
  */
 class Counts {
-  #text = new Uint8Array()
+  #text: Uint8Array = new Uint8Array()
   #size = 1024
   // By slot: start, length, hash and count of a word; count 0: a free slot.
   #slots = new Uint32Array(this.#size * 4)

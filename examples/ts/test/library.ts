@@ -30,7 +30,7 @@ export interface Library {
 function expected(texts: Buffer[]): { dump: string[]; withWords: number } {
   const all: string[] = []
   texts.forEach((text, i) => {
-    for (const run of text.latin1Slice().split(/[^A-Za-z0-9\x80-\xff]+/)) {
+    for (const run of text.toString('latin1').split(/[^A-Za-z0-9\x80-\xff]+/)) {
       if (run.length < 2 || run.length > 63) continue
       const word = run.replace(/[A-Z]/g, (letter) => letter.toLowerCase())
       all.push(`${word} ${i}`)
