@@ -7,7 +7,7 @@
 // memory, limits on processes) should not depend on what else is being tested.
 
 import { spawn } from 'node:child_process'
-import { mkdirSync, readFileSync, rmSync } from 'node:fs'
+import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs'
 import { availableParallelism } from 'node:os'
 import { parseArgs } from 'node:util'
 
@@ -35,9 +35,9 @@ const suites = {
   asan: {
     about: 'the C suite under AddressSanitizer and UBSan, with the kill points, and its coverage',
     run: async () => {
-      const counts = await make('check', 'VARIANT=asan')
-      await cCoverage()
-      return counts
+      // Counters add up over runs; this is about this one.
+      removeCounters('libmshare/build/asan')
+      return sum(await make('check', 'VARIANT=asan'), await cCoverage())
     },
   },
   tsan: {
@@ -171,19 +171,41 @@ async function vitest(driver, args) {
   return counts
 }
 
-async function cCoverage() {
-  console.log('\nC line coverage:')
-  const { status } = await run('gcovr', [
-    '--root',
-    'libmshare',
-    '--filter',
-    'libmshare/src/',
-    'libmshare/build/asan',
-  ])
-  if (status !== 0) console.log('gcovr found nothing to report')
+function removeCounters(directory) {
+  if (!existsSync(directory)) return
+  for (const name of readdirSync(directory, { recursive: true })) {
+    if (name.endsWith('.gcda')) rmSync(`${directory}/${name}`)
+  }
 }
 
-function died(reason, counts = { passed: 0, failed: 0, skipped: 0 }) {
+/** Lines of libmshare/src that the suite on the asan build has run. */
+async function cCoverage() {
+  const summary = 'coverage/c.json'
+  mkdirSync('coverage', { recursive: true })
+  rmSync(summary, { force: true })
+  const { status } = await run('gcovr', [
+    ...['--root', 'libmshare', '--filter', 'libmshare/src/'],
+    ...['--json-summary', summary, 'libmshare/build/asan'],
+  ])
+  if (status !== 0) return died(`gcovr ended with status ${status}: no coverage`)
+  const { files, line_covered, line_total, line_percent } = JSON.parse(
+    readFileSync(summary, 'utf8'),
+  )
+  const row = (name, covered, of, percent) =>
+    console.log(`${name.padEnd(24)}${`${covered}/${of}`.padStart(12)}${`${percent} %`.padStart(9)}`)
+  console.log('\nLine coverage of libmshare:')
+  for (const f of files) row(f.filename, f.line_covered, f.line_total, f.line_percent)
+  row('all', line_covered, line_total, line_percent)
+  return sum()
+}
+
+function sum(...all) {
+  const counts = { passed: 0, failed: 0, skipped: 0 }
+  for (const one of all) for (const key of Object.keys(counts)) counts[key] += one[key]
+  return counts
+}
+
+function died(reason, counts = sum()) {
   console.log(`not ok - ${reason}`)
   return { ...counts, failed: counts.failed + 1 }
 }
@@ -202,7 +224,7 @@ const chosen =
     ? names.filter((name) => positionals.includes(name))
     : names.filter((name) => !suites[name].unlessNamed)
 
-const total = { passed: 0, failed: 0, skipped: 0 }
+let total = sum()
 const rows = []
 
 const seconds = (begin) => `${((performance.now() - begin) / 1000).toFixed(1)} s`
@@ -220,7 +242,7 @@ for (const name of chosen) {
     counts = await suites[name].run()
     if (counts.passed + counts.failed === 0) counts = died('not one test ran', counts)
   }
-  for (const key of Object.keys(total)) total[key] += counts[key]
+  total = sum(total, counts)
   rows.push([name, counts.passed, counts.failed, counts.skipped, seconds(begin)])
 }
 
