@@ -262,6 +262,18 @@ static int write_all(int fd, const void *from, size_t size, uint64_t offset)
 	return 0;
 }
 
+/*
+ * Until Linux 6.13 any signal, SIGSTOP and SIGCONT too, undoes what tmpfs was
+ * about to allocate: EINTR.
+ */
+static int file_allocate(int fd, uint64_t offset, uint64_t length)
+{
+	while (fallocate(fd, 0, (off_t)offset, (off_t)length) == -1)
+		if (errno != EINTR)
+			return errno;
+	return 0;
+}
+
 static int read_word(int fd, enum word word, uint32_t *value)
 {
 	return read_all(fd, value, sizeof(*value), WORDS_OFFSET + word * sizeof(uint32_t));
@@ -615,6 +627,7 @@ struct change {
 	int prot;
 	int flags; /* or the advice */
 
+	int opened;          /* what was opened for it, or -1 */
 	struct change *next; /* in changes */
 };
 
@@ -779,9 +792,12 @@ static int table_room(struct change *change, uint64_t count)
 		room = most;
 	if (room <= change->state.table_room)
 		return 0;
-	for (uint64_t i = 0; i < 2; i++)
-		if (fallocate(change->owner.fd, 0, (off_t)table_offset(i), (off_t)room) == -1)
-			return errno;
+	for (uint64_t i = 0; i < 2; i++) {
+		int err = file_allocate(change->owner.fd, table_offset(i), room);
+
+		if (err)
+			return err;
+	}
 	change->state.table_room = room;
 	return 0;
 }
@@ -883,18 +899,22 @@ static int exec_check(const struct change *change)
 	return 0;
 }
 
-/* Memory for the range, in steps between which a signal can come in. */
+/*
+ * Memory for the range, in steps between which a signal can come in. Small ones:
+ * a process that is stopped and continued all the time shall get on.
+ */
 static int allocate(struct change *change)
 {
-	const uint64_t step = UINT64_C(256) << 20;
+	const uint64_t step = UINT64_C(16) << 20;
 	sigset_t all;
+	int err;
 
 	for (uint64_t done = 0; done < change->length; done += step) {
 		uint64_t length = change->length - done < step ? change->length - done : step;
 
-		if (fallocate(change->owner.fd, 0, (off_t)(DATA_OFFSET + change->offset + done),
-			      (off_t)length) == -1)
-			return errno;
+		err = file_allocate(change->owner.fd, DATA_OFFSET + change->offset + done, length);
+		if (err)
+			return err;
 		pthread_sigmask(SIG_SETMASK, &change->owner.waiting, &all);
 		pthread_sigmask(SIG_SETMASK, &all, NULL);
 	}
@@ -1187,8 +1207,8 @@ static int body_reserve(struct change *change)
 	err = ftruncate(fd, 0) == -1 || ftruncate(fd, (off_t)size) == -1 ? errno : 0;
 	if (!err)
 		err = test_point("reserve-sized");
-	if (!err && fallocate(fd, 0, 0, PAGE) == -1)
-		err = errno;
+	if (!err)
+		err = file_allocate(fd, 0, PAGE);
 	if (!err)
 		err = table_room(change, 0);
 	if (!err)
@@ -1342,16 +1362,16 @@ static int change_unattached(struct change *change, int fd)
 {
 	struct owner *owner = &change->owner;
 	struct change **link;
-	int own, result;
+	int result;
 
 	pthread_mutex_lock(&changes_lock);
-	own = owner->fd = description_new(fd);
+	change->opened = owner->fd = description_new(fd);
 	change->next = changes;
 	changes = change;
 	pthread_mutex_unlock(&changes_lock);
 
-	if (own != -1) {
-		owner->words = words_map(own, true);
+	if (change->opened != -1) {
+		owner->words = words_map(owner->fd, true);
 		if (owner->words)
 			result = change_run(change);
 		else
@@ -1360,15 +1380,14 @@ static int change_unattached(struct change *change, int fd)
 		words_unmap(owner->words);
 	} else {
 		result = change_delegate(change, fd);
-		owner->fd = -1;
 	}
 
 	pthread_mutex_lock(&changes_lock);
 	for (link = &changes; *link != change; link = &(*link)->next)
 		;
 	*link = change->next;
-	if (own != -1)
-		close(own);
+	if (change->opened != -1)
+		close(change->opened);
 	pthread_mutex_unlock(&changes_lock);
 	return result;
 }
@@ -1378,10 +1397,11 @@ static int change_region(struct change *change, int fd)
 	struct attachment *attached;
 	struct timespec none = {0};
 	sigset_t before, size_signal;
-	int result;
+	int result, cancel;
 
 	fork_register();
 	change->user_fd = fd;
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	signals_block(&before);
 	change->owner.setlk = F_OFD_SETLK;
 	change->owner.writable = true;
@@ -1400,6 +1420,7 @@ static int change_region(struct change *change, int fd)
 		sigtimedwait(&size_signal, NULL, &none);
 	}
 	pthread_sigmask(SIG_SETMASK, &before, NULL);
+	pthread_setcancelstate(cancel, NULL);
 	if (result == -1)
 		errno = mshare_errno();
 	return result;
@@ -2155,10 +2176,17 @@ static void *attach(int fd, void *addr, int prot, int flags, const struct adopti
 
 static void *shm_attach(int fd, void *addr, int prot, int flags)
 {
-	return attach(fd, addr, prot, flags, NULL);
+	void *at;
+	int cancel;
+
+	/* pthread_join() and more would let a cancelled thread go, locks held. */
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	at = attach(fd, addr, prot, flags, NULL);
+	pthread_setcancelstate(cancel, NULL);
+	return at;
 }
 
-static int shm_detach(void *addr)
+static int detach(void *addr)
 {
 	struct attachment *a, **link;
 
@@ -2202,6 +2230,16 @@ static int shm_detach(void *addr)
 	attachment_free(a);
 	pthread_mutex_unlock(&registry_lock);
 	return 0;
+}
+
+static int shm_detach(void *addr)
+{
+	int result, cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	result = detach(addr);
+	pthread_setcancelstate(cancel, NULL);
+	return result;
 }
 
 /* --- fork --------------------------------------------------------------------------------- */
@@ -2253,8 +2291,8 @@ static void fork_child(void)
 	struct attachment **link = &registry, *a;
 
 	for (struct change *change = changes; change; change = change->next)
-		if (change->owner.fd != -1)
-			close(change->owner.fd);
+		if (change->opened != -1)
+			close(change->opened);
 	changes = NULL;
 	fork_done();
 	pthread_cond_init(&registry_changed, NULL);
