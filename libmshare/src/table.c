@@ -169,12 +169,12 @@ int table_diff(const struct table *from, const struct table *to,
 
 	while (at != UINT64_MAX) {
 		uint32_t old = state_at(from, &index_from, at, &next_from);
-		uint32_t new = state_at(to, &index_to, at, &next_to);
+		uint32_t now = state_at(to, &index_to, at, &next_to);
 		uint64_t next = min(next_from, next_to);
 
-		if (old != new &&run_end == at && run_end > run &&run_prot == new) {
+		if (old != now && run_end == at && run_end > run && run_prot == now) {
 			run_end = next;
-		} else if (old != new) {
+		} else if (old != now) {
 			if (run_end > run) {
 				result = apply(context, run, run_end - run, run_prot);
 				if (result)
@@ -182,7 +182,7 @@ int table_diff(const struct table *from, const struct table *to,
 			}
 			run = at;
 			run_end = next;
-			run_prot = new;
+			run_prot = now;
 		}
 		at = next;
 	}
