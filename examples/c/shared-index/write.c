@@ -209,7 +209,8 @@ static int write_file(struct writer *writer, const struct index_entry *entry)
 	for (size_t i = 0; i < writer->counts.used_count; i++) {
 		const struct count *count = &writer->counts.slots[writer->counts.used[i]];
 
-		if (writer->files == writer->die_in_file && i == writer->counts.used_count / 2)
+		if (writer->die_in_file != 0 && writer->files >= writer->die_in_file &&
+		    i == writer->counts.used_count / 2)
 			raise(SIGKILL);
 		if (index_read_word(&writer->ix, reading, count->text, count->length, count->hash,
 				    count->count) != 0)

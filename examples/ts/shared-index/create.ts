@@ -29,7 +29,7 @@ export function* walk(directory: string): Generator<string> {
 }
 
 export function absolute(directory: string): string {
-  return realpathSync(Buffer.from(directory), { encoding: 'buffer' }).toString('latin1')
+  return realpathSync.native(Buffer.from(directory), { encoding: 'buffer' }).toString('latin1')
 }
 
 export function create(name: string, window: number, directories: string[]): void {

@@ -168,7 +168,9 @@ export function write(name: string, dieInFile: number, dieInChunk: number): void
     counts.count(text)
     files++
     counts.each((word, hash, count, i) => {
-      if (files === dieInFile && i === counts.length >> 1) process.kill(process.pid, 'SIGKILL')
+      if (dieInFile !== 0 && files >= dieInFile && i === counts.length >> 1) {
+        process.kill(process.pid, 'SIGKILL')
+      }
       index.addWord(reading, word, hash, count)
     })
     counts.clear()
