@@ -1128,28 +1128,14 @@ static inline void peer_wait_gone(struct peer *p)
 			;
 		return;
 	}
-	/* A zombie holds no memory and no locks. */
-	for (int i = 0; i < 60000; i++) {
-		char path[64], state = 'Z', text[512];
+	/* Readable when its last thread has gone: then its memory and locks are free. */
+	struct pollfd pfd = {.fd = (int)syscall(SYS_pidfd_open, p->pid, 0), .events = POLLIN};
 
-		snprintf(path, sizeof(path), "/proc/%d/stat", (int)p->pid);
-		int fd = open(path, O_RDONLY | O_CLOEXEC);
-		ssize_t n = fd < 0 ? 0 : read(fd, text, sizeof(text) - 1);
-
-		if (fd >= 0)
-			close(fd);
-		if (n > 0) {
-			text[n] = 0;
-			char *paren = strrchr(text, ')');
-
-			if (paren && paren[1])
-				state = paren[2];
-		}
-		if (state == 'Z' || state == 'X')
-			return;
-		usleep(1000);
-	}
-	must(!"the peer goes within a minute");
+	if (pfd.fd < 0 && errno == ESRCH)
+		return;
+	must(pfd.fd >= 0);
+	must(poll(&pfd, 1, 60000) == 1);
+	close(pfd.fd);
 }
 
 /* SIGKILL, and wait until it has gone. */

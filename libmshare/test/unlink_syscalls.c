@@ -80,6 +80,10 @@ static int helper(const char *name, const char *user)
 	}
 	int r;
 
+	/* The first allocation of a process has system calls of its own. */
+	void *volatile warm = malloc(4096);
+
+	free(warm);
 	access("mshare-test-mark", F_OK);
 	r = mshare_unlink(name);
 	access("mshare-test-mark", F_OK);
@@ -112,10 +116,10 @@ int main(int argc, char **argv)
 	check(n == 3 && starts(&c[0], "openat(AT_FDCWD, ") && has(&c[0], quoted) &&
 	              has(&c[0], "O_DIRECTORY"),
 	      "rule 7: the first opens the root");
-	snprintf(quoted, sizeof(quoted), ", \"%s\", 0) = 0", tap.names[0]);
-	check(n == 3 && starts(&c[1], "unlinkat(") && has(&c[1], quoted),
+	snprintf(quoted, sizeof(quoted), ", \"%s\", 0)", tap.names[0]);
+	check(n == 3 && starts(&c[1], "unlinkat(") && has(&c[1], quoted) && has(&c[1], " = 0"),
 	      "rule 7: the second is unlinkat(rootfd, name, 0)");
-	check(n == 3 && starts(&c[2], "close(") && has(&c[2], ") = 0"), "rule 7: the third closes it");
+	check(n == 3 && starts(&c[2], "close(") && has(&c[2], " = 0"), "rule 7: the third closes it");
 	int opened = n == 3 ? atoi(strrchr(c[0].text, '=') + 1) : -1;
 	char expect[32];
 
@@ -137,7 +141,7 @@ int main(int argc, char **argv)
 
 	for (int i = 0; i < n; i++) {
 		if (starts(&c[i], "unlinkat("))
-			unlinks += has(&c[i], "\"region\", 0) = 0");
+			unlinks += has(&c[i], "\"region\", 0)") && has(&c[i], " = 0");
 		else if (starts(&c[i], "openat2("))
 			openat2s += has(&c[i], "RESOLVE_BENEATH") && has(&c[i], "RESOLVE_NO_SYMLINKS") &&
 			            has(&c[i], "RESOLVE_NO_MAGICLINKS");
