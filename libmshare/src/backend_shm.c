@@ -174,7 +174,7 @@ static uint64_t table_offset(uint64_t generation)
 /* Lock bytes. A row has one byte for each slot. */
 #define LOCK_MODIFIER 0
 #define SLOTS (UINT64_C(1) << 20)
-#define ROW(generation) (SLOTS + (uint64_t)(generation)*SLOTS)
+#define ROW(generation) (((uint64_t)(generation) + 1) * SLOTS)
 #define GENERATION_LIMIT (UINT64_C(1) << 42)
 
 /*
@@ -288,8 +288,11 @@ static int header_check(int fd, const struct header *header)
 	static const struct header nothing;
 	struct statx st;
 
-	/* A reserve that died before its last step. */
-	if (!memcmp(header, &nothing, sizeof(nothing)))
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) == -1)
+		return errno;
+	/* A reserve that died before its last step; not any file that begins with zeros. */
+	if (!memcmp(header, &nothing, sizeof(nothing)) && st.stx_size > DATA_OFFSET &&
+	    st.stx_size % ALIGNMENT == 0)
 		return ENODATA;
 	if (header->magic != MAGIC || header->version != VERSION)
 		return EINVAL;
@@ -299,8 +302,6 @@ static int header_check(int fd, const struct header *header)
 	    header->base % ALIGNMENT || header->window > ADDRESS_LIMIT ||
 	    header->base > ADDRESS_LIMIT - header->window)
 		return EUCLEAN;
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_SIZE, &st) == -1)
-		return errno;
 	return st.stx_size == DATA_OFFSET + header->window ? 0 : EUCLEAN;
 }
 
@@ -539,14 +540,16 @@ static int lock_wait(const struct owner *owner, short type, uint64_t start, uint
 
 	err = lock_set(owner, type, start, length);
 	while (err == EAGAIN || err == EACCES) {
-		if (now_ns() >= owner->deadline)
-			return ETIMEDOUT;
 		/* Look at the word first: a change of it after that ends the wait at once. */
 		if (read_word(owner->fd, word, &seen))
 			seen = 0;
 		err = lock_set(owner, type, start, length);
-		if (err == EAGAIN || err == EACCES)
-			word_wait(owner, word, seen);
+		if (err != EAGAIN && err != EACCES)
+			break;
+		/* Not before: we may ourselves have been stopped past the deadline. */
+		if (now_ns() >= owner->deadline)
+			return ETIMEDOUT;
+		word_wait(owner, word, seen);
 	}
 	return err;
 }
@@ -672,7 +675,8 @@ static int load(struct change *change)
 		     state->settled > change->image->generation ||
 		     change->image->generation - state->settled > 1 ||
 		     state->punch_offset > change->header.window ||
-		     state->punch_length > change->header.window - state->punch_offset))
+		     state->punch_length > change->header.window - state->punch_offset ||
+		     state->table_room > round_up(image_bytes(TABLE_MAX), PAGE)))
 		err = EUCLEAN;
 	return err ? fail_header(err, change->user_fd, change->verb) : 0;
 }
@@ -1851,7 +1855,10 @@ static int join(struct attachment *a)
 				    "(mshare_set_timeout() sets the limit)");
 	if (err)
 		return service_fail(a, err, "cannot take the region's modifier lock");
+	/* fork() waits: a child must not come by a window that is not marked yet. */
+	pthread_mutex_lock(&a->apply);
 	err = join_locked(a);
+	pthread_mutex_unlock(&a->apply);
 	lock_release(&a->owner, LOCK_MODIFIER, 1);
 	word_bump(&a->owner, MODIFIER, 1);
 	return err;
@@ -2468,11 +2475,13 @@ static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint
 	struct adoption adoption = {segments, count};
 	uint64_t base = (uint64_t)(uintptr_t)addr;
 	char path[40];
-	/* Without a name until it is whole: nobody ever opens half of it. */
-	int fd = openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
+	int fd, cancel, result = -1;
 
+	/* Without a name until it is whole: nobody ever opens half of it. */
+	fd = openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
 	if (fd == -1)
 		return fail(errno, "%s: cannot make a file for the region \"%.100s\"", verb, leaf);
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
 	if (shm_reserve(fd, base, length) == -1 || adopt_contents(fd, base, segments, count) == -1)
 		goto out;
@@ -2480,15 +2489,16 @@ static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint
 		fail(errno, "%s: cannot give the region the name \"%.100s\"", verb, leaf);
 		goto out;
 	}
-	if (attach(fd, NULL, PROT_READ | PROT_WRITE, 0, &adoption) != MAP_FAILED) {
-		close(fd);
-		return 0;
-	}
-	unlinkat(parent, leaf, 0);
+	if (attach(fd, NULL, PROT_READ | PROT_WRITE, 0, &adoption) != MAP_FAILED)
+		result = 0;
+	else
+		unlinkat(parent, leaf, 0);
 out:
 	close(fd);
-	errno = mshare_errno();
-	return -1;
+	pthread_setcancelstate(cancel, NULL);
+	if (result == -1)
+		errno = mshare_errno();
+	return result;
 }
 
 const struct backend backend_shm = {
