@@ -7,5 +7,5 @@
 . "$(dirname "$0")/common.sh"
 
 sh scripts/setup.sh demo
-build >&2
+build --filter=@mshare/examples... --filter=@mshare/examples-c... >&2
 exec node examples/ts/dist/shared-index/demo.js "$@"
