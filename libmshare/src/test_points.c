@@ -5,6 +5,7 @@
  *	MSHARE_TEST_KILL=point[:n]	SIGKILL oneself at the n-th passage (the first)
  *	MSHARE_TEST_STOP=point[:n]	SIGSTOP likewise
  *	MSHARE_TEST_FAIL=point=errno	that step fails, every time
+ *	MSHARE_TEST_FAIL=point:n=errno	that step fails at the n-th passage
  *
  * The variables are read at each passage, so that a test can set them for a part
  * of its life.
@@ -31,16 +32,19 @@ static bool reached(const char *variable, const char *point, atomic_int *passage
 
 int test_point(const char *point)
 {
-	static atomic_int kills, stops;
+	static atomic_int kills, stops, failures;
 	const char *value = getenv("MSHARE_TEST_FAIL");
+	const char *number;
 	size_t length = strlen(point);
 
 	if (reached("MSHARE_TEST_KILL", point, &kills))
 		raise(SIGKILL);
 	if (reached("MSHARE_TEST_STOP", point, &stops))
 		raise(SIGSTOP);
-	if (value && !strncmp(value, point, length) && value[length] == '=')
-		return atoi(value + length + 1);
+	number = value ? strchr(value, '=') : NULL;
+	if (number && !strncmp(value, point, length) &&
+	    (value[length] == '=' || reached("MSHARE_TEST_FAIL", point, &failures)))
+		return atoi(number + 1);
 	return 0;
 }
 #endif
