@@ -35,14 +35,16 @@ int main(int argc, char **argv)
 	check(info_of(fd).resident + 8 * P <= before, "rule 12: the memory is free");
 	check(value_at(w + 8 * P) == 0 && p_load(&p, w + 15 * P, &v) == 0 && v == 0,
 	      "it reads as zero, for everybody");
-	check(value_at(w + 7 * P) == 8 && value_at(w + 16 * P) == 17, "the pages beside it are kept");
-	check(p_store(&p, w + 9 * P, 5) == 0 && value_at(w + 9 * P) == 5, "and it can be written again");
+	check(value_at(w + 7 * P) == 8 && value_at(w + 16 * P) == 17,
+	      "the pages beside it are kept");
+	check(p_store(&p, w + 9 * P, 5) == 0 && value_at(w + 9 * P) == 5,
+	      "and it can be written again");
 	check(info_of(fd).mapped == 64 * P && info_of(fd).mappings == 1, "it is mapped still");
 
 	must(mshare_map(fd, GIB / 2, 16 * P, RW, MSHARE_MAP_NORESERVE, -1, 0) == 0);
 	before = info_of(fd).resident;
 	check(mshare_advise(fd, GIB / 2, 8 * P, 23 /* MADV_POPULATE_WRITE */) == 0 &&
-	              info_of(fd).resident >= before + 8 * P,
+		      info_of(fd).resident >= before + 8 * P,
 	      "rule 12: MADV_POPULATE_WRITE allocates");
 	check(mshare_advise(fd, GIB / 2 + 8 * P, 8 * P, 22 /* MADV_POPULATE_READ */) == 0,
 	      "rule 12: MADV_POPULATE_READ");
@@ -61,7 +63,7 @@ int main(int argc, char **argv)
 	check_error(mshare_advise(fd, GIB, P, MADV_NORMAL), EINVAL, "past the window");
 	if (on_shm()) {
 		check_error(mshare_advise(fd, 0, P, MADV_HUGEPAGE), EOPNOTSUPP,
-		            "advice about page tables: not on shm, and it says so");
+			    "advice about page tables: not on shm, and it says so");
 		check_error(mshare_advise(fd, 0, P, MADV_COLD), EOPNOTSUPP, "nor this");
 		check_error(mshare_advise(fd, 0, P, MADV_SEQUENTIAL), EOPNOTSUPP, "nor this");
 	}

@@ -18,7 +18,7 @@ static void all(int fd, int want, const char *what)
 	check_error(mshare_attach(fd, NULL, RW, 0), want, "attach: %s", what);
 	check_error(mshare_info(fd, &i, sizeof(i)), want, "info: %s", what);
 	check_error(mshare_mappings(fd, NULL, sizeof(struct mshare_mapping), &count), want,
-	            "mappings: %s", what);
+		    "mappings: %s", what);
 }
 
 /* A descriptor of something else: EINVAL, and what it is of is left alone. */
@@ -103,10 +103,10 @@ int main(int argc, char **argv)
 	check_error(mshare_reserve(root, NULL, GIB), EINVAL, "reserve: the root");
 	check_error(mshare_reopen(root, O_RDONLY), EINVAL, "reopen: the root");
 	check_error(mshare_mappings(root, NULL, sizeof(struct mshare_mapping), &count), EINVAL,
-	            "mappings: the root");
+		    "mappings: the root");
 	check(mshare_info(root, &i, sizeof(i)) == 0, "info: the root");
 	check_error(mshare_info(other, &i, sizeof(i)), EOPNOTSUPP,
-	            "info: a directory where no region can be");
+		    "info: a directory where no region can be");
 
 	/* Regions, not open as they must be. */
 	const char *name = unique("region");
@@ -123,14 +123,15 @@ int main(int argc, char **argv)
 	check_error(mshare_unmap(write_fd, 0, P), EACCES, "unmap: O_WRONLY");
 	check_error(mshare_attach(write_fd, NULL, PROT_READ, 0), EACCES, "attach: O_WRONLY");
 	check_error(mshare_attach(write_fd, NULL, RW, 0), EACCES, "attach: O_WRONLY, to write");
-	check(info_of(fd).mapped == P && info_of(fd).attachments == 0, "rule 2: nothing has changed");
+	check(info_of(fd).mapped == P && info_of(fd).attachments == 0,
+	      "rule 2: nothing has changed");
 
 	/* O_APPEND and O_NONBLOCK descriptors of a region are as good as others. */
 	int append = openat(root, name, O_RDWR | O_APPEND | O_NONBLOCK | O_CLOEXEC);
 
 	check(append >= 0 && mshare_map(append, 4 * P, P, RW, 0, -1, 0) == 0 &&
-	              mshare_protect(append, 0, P, PROT_READ) == 0 && info_of(fd).mapped == 2 * P &&
-	              info_of(fd).mappings == 2,
+		      mshare_protect(append, 0, P, PROT_READ) == 0 && info_of(fd).mapped == 2 * P &&
+		      info_of(fd).mappings == 2,
 	      "a descriptor with O_APPEND changes what it should");
 	char *w = mshare_attach(append, NULL, RW, 0);
 

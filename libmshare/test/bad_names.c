@@ -28,13 +28,14 @@ static void refuse(const char *name, int want, const char *what)
 	check_error(mshare_open(name, O_RDWR, 0), want, "rule 7: open: %s", what);
 	check_error(mshare_open(name, O_RDWR | O_CREAT, 0600), want, "rule 7: create: %s", what);
 	check_error(mshare_open(name, O_RDONLY | O_CREAT | O_EXCL, 0600), want,
-	            "rule 7: create anew: %s", what);
+		    "rule 7: create anew: %s", what);
 	check_error(mshare_unlink(name), want, "rule 7: unlink: %s", what);
 	check_error(mshare_mkdir(name, 0700), want, "rule 7: mkdir: %s", what);
 	check_error(mshare_rmdir(name), want, "rule 7: rmdir: %s", what);
-	check_error(mshare(name, (void *)(64 * GIB), GIB, O_RDWR, 0), want, "rule 7: mshare: %s", what);
+	check_error(mshare(name, (void *)(64 * GIB), GIB, O_RDWR, 0), want, "rule 7: mshare: %s",
+		    what);
 	check_error(mshare(name, (void *)(64 * GIB), GIB, O_RDWR | O_CREAT, 0600), want,
-	            "rule 7: mshare, create: %s", what);
+		    "rule 7: mshare, create: %s", what);
 }
 
 int main(int argc, char **argv)
@@ -89,10 +90,11 @@ int main(int argc, char **argv)
 
 	/* A directory's name is good, but names no region. */
 	check_error(mshare_open(dir, O_RDWR, 0), EISDIR, "rule 7: open of a directory");
-	check_error(mshare_open(dir, O_RDONLY, 0), EISDIR, "rule 7: open of a directory, read-only");
+	check_error(mshare_open(dir, O_RDONLY, 0), EISDIR,
+		    "rule 7: open of a directory, read-only");
 	check_error(mshare_open(dir, O_RDWR | O_CREAT, 0600), EISDIR, "rule 7: create over it");
 	check_error(mshare_open(dir, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST,
-	            "rule 7: create anew over it");
+		    "rule 7: create anew over it");
 	check_error(mshare_unlink(dir), EISDIR, "rule 7: unlink of it");
 	check_error(mshare_mkdir(region, 0700), EEXIST, "rule 7: mkdir over a region");
 	check_error(mshare_rmdir(region), ENOTDIR, "rule 7: rmdir of a region");

@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	struct peer p = peer_fork();
 
 	check(p_open(&p, "no/such/name", O_RDWR, 0) == -1 && errno == ENOENT &&
-	              strstr(peer_errmsg, "no/such"),
+		      strstr(peer_errmsg, "no/such"),
 	      "a child's failures have their own sentence");
 	check(mshare_errno() == ENOENT && !strcmp(mshare_errmsg(), first), "and do not show here");
 	check(p_end(&p), "the child ended well");

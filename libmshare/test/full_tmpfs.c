@@ -50,13 +50,13 @@ int main(int argc, char **argv)
 	check_error(mshare_map(fd, MIB, P, RW, 0, -1, 0), ENOSPC, "rule 12: map on a full tmpfs");
 	check(names_numbers("map"), "rule 12: with numbers");
 	check_error(mshare_map(fd, MIB, 512 * MIB, RW, 0, -1, 0), ENOSPC,
-	            "rule 12: a large map on a full tmpfs");
+		    "rule 12: a large map on a full tmpfs");
 	/* As for mmap(): population is what can be had, and NORESERVE has opted out. */
 	check(mshare_map(fd, MIB, P, RW, MSHARE_MAP_POPULATE | MSHARE_MAP_NORESERVE, -1, 0) == 0 &&
-	              mshare_unmap(fd, MIB, P) == 0,
+		      mshare_unmap(fd, MIB, P) == 0,
 	      "rule 12: POPULATE with NORESERVE on a full tmpfs does no harm");
 	check_error(mshare_map(fd, MIB, P, RW, MSHARE_MAP_POPULATE, -1, 0), ENOSPC,
-	            "rule 12: POPULATE alone on a full tmpfs");
+		    "rule 12: POPULATE alone on a full tmpfs");
 	check(mshare_advise(fd, 0, 16 * P, MADV_POPULATE_WRITE) == 0,
 	      "rule 12: MADV_POPULATE_WRITE of what is allocated needs nothing");
 	check(MAPPED_IS(fd, {0, 16 * P, RW, 0}) && info_of(fd).resident == before.resident,
@@ -111,7 +111,8 @@ int main(int argc, char **argv)
 		close(f);
 	} while (n < 100);
 	snprintf(label, sizeof(label), "%s", unique("no-inode"));
-	check_error(mshare_open(label, O_RDWR | O_CREAT, 0600), ENOSPC, "rule 12: no inodes are left");
+	check_error(mshare_open(label, O_RDWR | O_CREAT, 0600), ENOSPC,
+		    "rule 12: no inodes are left");
 	check_error(mshare_mkdir(label, 0700), ENOSPC, "rule 12: nor for a directory");
 	check(mshare_open(name, O_RDWR, 0) >= 0, "rule 12: what exists can be opened");
 	check(p_load(&p, w, NULL) == 0 && p_end(&p), "the peer ended well");

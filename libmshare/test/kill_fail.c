@@ -82,12 +82,12 @@ int main(int argc, char **argv)
 		check(!strcmp(watcher_show(&watcher, NULL), expected_pages(PROTECT)),
 		      "%s: others are unhurt", following[i]);
 		check(contains_mapping(w, GIB), "%s: its addresses are still taken", following[i]);
-		check(mshare_map(fd, 64 * page(), page(), RW, 0, -1, 0) == 0,
-		      "%s: changes go on", following[i]);
+		check(mshare_map(fd, 64 * page(), page(), RW, 0, -1, 0) == 0, "%s: changes go on",
+		      following[i]);
 		check(mshare_detach(w) == 0 && !contains_mapping(w, GIB), "%s: detach",
 		      following[i]);
-		check(info_of(fd).attachment_errno == 0 &&
-			      mshare_attach(fd, NULL, RW, 0) == w && mshare_detach(w) == 0,
+		check(info_of(fd).attachment_errno == 0 && mshare_attach(fd, NULL, RW, 0) == w &&
+			      mshare_detach(w) == 0,
 		      "%s: attached anew it is well", following[i]);
 	}
 
@@ -96,8 +96,8 @@ int main(int argc, char **argv)
 		info = info_of(fd);
 		snprintf(value, sizeof(value), "%s=%d", joining[i], ENOLCK);
 		must(setenv("MSHARE_TEST_FAIL", value, 1) == 0);
-		check_error((int64_t)mshare_attach(fd, NULL, RW, 0), ENOLCK,
-			    "attach failing at %s", joining[i]);
+		check_error((int64_t)mshare_attach(fd, NULL, RW, 0), ENOLCK, "attach failing at %s",
+			    joining[i]);
 		check_error((int64_t)mshare_attach(fd, NULL, RW, MSHARE_ATTACH_REUSE), ENOLCK,
 			    "attach failing at %s, with REUSE", joining[i]);
 		unsetenv("MSHARE_TEST_FAIL");

@@ -46,7 +46,8 @@ int main(int argc, char **argv)
 					      !strcmp(watcher_show(&watcher, NULL), pages) &&
 					      info.resident == info.mapped &&
 					      info.attachments == 1 && info.stragglers == 0,
-				      "%s killed when published, the next at %s, its next at %s (%s)",
+				      "%s killed when published, the next at %s, its next at %s "
+				      "(%s)",
 				      operation_names[op], recovery[i], recovery[j], pages);
 			}
 	watcher_end(&watcher);

@@ -68,8 +68,8 @@ int main(int argc, char **argv)
 			 * If it is attached and stopped as soon as it has published, its own
 			 * service is what it will have to wait for.
 			 */
-			bool behind = m.attached && (!strcmp(point, "published") ||
-						     !strcmp(point, "draining"));
+			bool behind = m.attached &&
+				      (!strcmp(point, "published") || !strcmp(point, "draining"));
 			const char *want = expected_pages(before_publishing(point) ? OPERATIONS
 										   : op);
 			uint64_t generation = info_of(fd).generation;

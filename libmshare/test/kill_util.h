@@ -102,8 +102,7 @@ static inline void contents_reset(int fd)
 		uint64_t mark = mark_of(i);
 
 		if (i < 4 || i >= 8)
-			must(pwrite(fd, &mark, sizeof(mark), (off_t)(GIB + i * P)) ==
-			     sizeof(mark));
+			must(pwrite(fd, &mark, sizeof(mark), (off_t)(GIB + i * P)) == sizeof(mark));
 	}
 }
 

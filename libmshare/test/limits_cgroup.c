@@ -80,7 +80,7 @@ static bool find(char *out, size_t size, bool unified)
 		if (!tail)
 			continue;
 		if (unified ? !strncmp(tail, " - cgroup2 ", 11)
-		            : !strncmp(tail, " - cgroup ", 10) && strstr(tail, "memory")) {
+			    : !strncmp(tail, " - cgroup ", 10) && strstr(tail, "memory")) {
 			snprintf(mount, sizeof(mount), "%s", at_);
 			snprintf(below, sizeof(below), "%s", root);
 		}
@@ -212,8 +212,8 @@ int main(int argc, char **argv)
 	long after = oom_kills();
 
 	leave();
-	if (!check(exited(status, 0),
-	           "rule 12: more than the cgroup has: ENOSPC with numbers, and what fits is mapped"))
+	if (!check(exited(status, 0), "rule 12: more than the cgroup has: ENOSPC with numbers, and "
+				      "what fits is mapped"))
 		note("  wait status %#x", status);
 	check(before >= 0 && after == before, "rule 12: the OOM killer was not called (%ld, %ld)",
 	      before, after);
@@ -223,7 +223,8 @@ int main(int argc, char **argv)
 
 	must(sysinfo(&si) == 0);
 	if (si.freeram * (uint64_t)si.mem_unit > GIB)
-		check(mshare_map(fd, 0, 256 * MIB, RW, 0, -1, 0) == 0 && mshare_unmap(fd, 0, GIB) == 0,
+		check(mshare_map(fd, 0, 256 * MIB, RW, 0, -1, 0) == 0 &&
+			      mshare_unmap(fd, 0, GIB) == 0,
 		      "rule 12: outside the cgroup the same map is fine");
 	else
 		skip("rule 12: outside the cgroup", "less than 1 GiB of memory is free");

@@ -39,6 +39,6 @@ static inline bool mapped_is(int fd, const struct expected *want, size_t n)
 
 #define MAPPED_IS(fd, ...)                                                                         \
 	mapped_is(fd, (const struct expected[]){__VA_ARGS__},                                      \
-	          sizeof((const struct expected[]){__VA_ARGS__}) / sizeof(struct expected))
+		  sizeof((const struct expected[]){__VA_ARGS__}) / sizeof(struct expected))
 
 #endif

@@ -16,7 +16,7 @@ static void lay_out(void)
 static bool untouched(const char *name)
 {
 	bool good = value_at(a) == 11 && store(a, 11) == 0 && value_at(a + 4 * P) == 12 &&
-	            store(a + 4 * P, 1) == SIGSEGV && load(a + 8 * P, NULL) == SIGSEGV;
+		    store(a + 4 * P, 1) == SIGSEGV && load(a + 8 * P, NULL) == SIGSEGV;
 	int fd = mshare_open(name, O_RDWR, 0);
 
 	if (fd >= 0) {
@@ -46,17 +46,20 @@ int main(int argc, char **argv)
 	close(probe);
 	lay_out();
 
-	check_error(mshare(name, a + P, GIB, O_RDWR | O_CREAT, 0600), EINVAL, "an unaligned address");
+	check_error(mshare(name, a + P, GIB, O_RDWR | O_CREAT, 0600), EINVAL,
+		    "an unaligned address");
 	check_error(mshare(name, a, P, O_RDWR | O_CREAT, 0600), EINVAL, "an unaligned length");
 	check_error(mshare(name, a, 0, O_RDWR | O_CREAT, 0600), EINVAL, "length 0");
 	check_error(mshare(name, a, ~(size_t)0 & ~(GIB - 1), O_RDWR | O_CREAT, 0600), EINVAL,
-	            "a length that overflows");
+		    "a length that overflows");
 	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_TRUNC, 0600), EINVAL, "O_TRUNC");
 	check_error(mshare(name, a, GIB, O_WRONLY | O_CREAT, 0600), EINVAL, "O_WRONLY");
-	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT, 010600), EINVAL, "mode bits beyond 0777");
+	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT, 010600), EINVAL,
+		    "mode bits beyond 0777");
 	check_error(mshare("", a, GIB, O_RDWR | O_CREAT, 0600), EINVAL, "rule 7: an empty name");
 	check_error(mshare("../x", a, GIB, O_RDWR | O_CREAT, 0600), EINVAL, "rule 7: \"..\"");
-	check_error(mshare("/x", a, GIB, O_RDWR | O_CREAT, 0600), EINVAL, "rule 7: an absolute name");
+	check_error(mshare("/x", a, GIB, O_RDWR | O_CREAT, 0600), EINVAL,
+		    "rule 7: an absolute name");
 	check_error(mshare(NULL, a, GIB, O_RDWR | O_CREAT, 0600), EINVAL, "no name");
 	check_error(mshare("no/such", a, GIB, O_RDWR | O_CREAT, 0600), ENOENT, "no directory");
 	check_error(mshare(name, a, GIB, O_RDWR, 0), ENOENT, "without O_CREAT: no region");
@@ -71,21 +74,22 @@ int main(int argc, char **argv)
 		const char *what;
 		int prot, flags, fd;
 	} odd[] = {
-	        {"a private file mapping", PROT_READ, MAP_PRIVATE, file},
-	        {"a shared file mapping", PROT_READ, MAP_SHARED, file},
-	        {"shared anonymous memory", RW, MAP_SHARED | MAP_ANONYMOUS, -1},
+		{"a private file mapping", PROT_READ, MAP_PRIVATE, file},
+		{"a shared file mapping", PROT_READ, MAP_SHARED, file},
+		{"shared anonymous memory", RW, MAP_SHARED | MAP_ANONYMOUS, -1},
 	};
 
 	for (int i = 0; i < 3; i++) {
 		char *m = mmap(a + 100 * MIB, P, odd[i].prot, odd[i].flags | MAP_FIXED_NOREPLACE,
-		               odd[i].fd, 0);
+			       odd[i].fd, 0);
 
 		must(m == a + 100 * MIB);
 		uint64_t before = value_at(m);
 
 		check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), EOPNOTSUPP,
-		            "%s in the range", odd[i].what);
-		check(untouched(name) && value_at(m) == before, "%s: nothing has changed", odd[i].what);
+			    "%s in the range", odd[i].what);
+		check(untouched(name) && value_at(m) == before, "%s: nothing has changed",
+		      odd[i].what);
 		munmap(m, P);
 	}
 	/* Another region's attachment is no anonymous memory either. */
@@ -94,7 +98,7 @@ int main(int argc, char **argv)
 	must(mshare_reserve(other, NULL, GIB) == 0 && mshare_map(other, 0, P, RW, 0, -1, 0) == 0);
 	must(mshare_attach(other, a + GIB, RW, 0) == a + GIB && store(a + GIB, 5) == 0);
 	check_error(mshare(name, a, 2 * GIB, O_RDWR | O_CREAT | O_EXCL, 0600), EOPNOTSUPP,
-	            "an attachment in the range");
+		    "an attachment in the range");
 	check(untouched(name) && value_at(a + GIB) == 5, "an attachment: nothing has changed");
 	must(mshare_detach(a + GIB) == 0);
 
@@ -102,24 +106,25 @@ int main(int argc, char **argv)
 	int taken = mshare_open(name, O_RDWR | O_CREAT | O_EXCL, 0600);
 
 	must(taken >= 0);
-	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST, "the name is taken");
+	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST,
+		    "the name is taken");
 	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT, 0600), ENODATA,
-	            "the name is a region without a window");
+		    "the name is a region without a window");
 	must(mshare_reserve(taken, a, GIB) == 0);
 	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT, 0600), EADDRINUSE,
-	            "the region exists, and the caller has memory there");
+		    "the region exists, and the caller has memory there");
 	check_eq(info_of(taken).attachments, 0, "nothing is attached");
 	close(taken);
 	must(mshare_unlink(name) == 0);
 	check(untouched(name), "nothing has changed");
 	must(mshare_mkdir(name, 0700) == 0);
 	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST,
-	            "the name is a directory");
+		    "the name is a directory");
 	must(mshare_rmdir(name) == 0);
 
 	/* No memory for the contents: 16 MiB there are. */
-	char *big = mmap(a + 200 * MIB, 64 * MIB, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE,
-	                 -1, 0);
+	char *big = mmap(a + 200 * MIB, 64 * MIB, RW,
+			 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 	must(big == a + 200 * MIB);
 	for (size_t o = 0; o < 64 * MIB; o += P)
@@ -127,7 +132,7 @@ int main(int argc, char **argv)
 	uint64_t left = bytes_free(root);
 
 	check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), ENOSPC,
-	            "more memory than the tmpfs has");
+		    "more memory than the tmpfs has");
 	note("%s", mshare_errmsg());
 	check(strpbrk(mshare_errmsg(), "0123456789") != NULL, "with the numbers");
 	bool kept = true;
@@ -145,15 +150,16 @@ int main(int argc, char **argv)
 	} else {
 		size_t n = 40000;
 
-		must(mount("mshare-test", root, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV, "size=512m") == 0);
+		must(mount("mshare-test", root, "tmpfs", MS_REMOUNT | MS_NOSUID | MS_NODEV,
+			   "size=512m") == 0);
 		char *many = mmap(a + 200 * MIB, n * P, PROT_READ,
-		                  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+				  MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
 
 		must(many == a + 200 * MIB);
 		for (size_t i = 0; i < n; i += 2)
 			must(mprotect(many + i * P, P, RW) == 0);
 		check_error(mshare(name, a, GIB, O_RDWR | O_CREAT | O_EXCL, 0600), E2BIG,
-		            "more mappings than a region may have");
+			    "more mappings than a region may have");
 		check(untouched(name), "nothing has changed");
 		munmap(many, n * P);
 	}

@@ -48,24 +48,25 @@ int main(int argc, char **argv)
 	char *elsewhere = (char *)(uintptr_t)info_of(free_base).base;
 
 	check(mshare_attach(fd, elsewhere, RW, MSHARE_ATTACH_REUSE) == elsewhere &&
-	              info_of(fd).attachments == 2 && mshare_detach(elsewhere) == 0,
+		      info_of(fd).attachments == 2 && mshare_detach(elsewhere) == 0,
 	      "another address is another attachment");
 	int users = 4;
 
 	while (users-- > 1)
 		check(mshare_detach(base) == 0 && load(base, NULL) == 0 &&
-		              info_of(fd).attachments == 1,
+			      info_of(fd).attachments == 1,
 		      "one user goes, %d are left", users);
-	check(mshare_detach(base) == 0 && load(base, NULL) == SIGSEGV && info_of(fd).attachments == 0,
+	check(mshare_detach(base) == 0 && load(base, NULL) == SIGSEGV &&
+		      info_of(fd).attachments == 0,
 	      "the window goes with the last");
 	check_error(mshare_detach(base), EINVAL, "and once only");
 
 	/* An attachment made without the flag can be shared by who asks to. */
 	check(mshare_attach(fd, NULL, RW, 0) == base &&
-	              mshare_attach(fd, NULL, RW, MSHARE_ATTACH_REUSE) == base,
+		      mshare_attach(fd, NULL, RW, MSHARE_ATTACH_REUSE) == base,
 	      "an attachment made without the flag");
 	check(mshare_detach(base) == 0 && load(base, NULL) == 0 && mshare_detach(base) == 0 &&
-	              load(base, NULL) == SIGSEGV,
+		      load(base, NULL) == SIGSEGV,
 	      "two users");
 
 	/* Another protection is another attachment. */
@@ -74,10 +75,11 @@ int main(int argc, char **argv)
 
 	check(ro != MAP_FAILED && ro != base && store(ro, 1) == SIGSEGV,
 	      "read-only: another attachment, elsewhere");
-	check(mshare_attach(fd, NULL, PROT_READ, MSHARE_ATTACH_REUSE | MSHARE_ATTACH_ANYWHERE) == ro,
+	check(mshare_attach(fd, NULL, PROT_READ, MSHARE_ATTACH_REUSE | MSHARE_ATTACH_ANYWHERE) ==
+		      ro,
 	      "which can be shared too");
 	check_error(mshare_attach(fd, NULL, PROT_READ, MSHARE_ATTACH_REUSE), EADDRINUSE,
-	            "read-only at the base: taken by the read-write one");
+		    "read-only at the base: taken by the read-write one");
 
 	/* A child has the attachment with one user: its own. */
 	must(mshare_attach(fd, NULL, RW, MSHARE_ATTACH_REUSE) == base);
@@ -88,7 +90,7 @@ int main(int argc, char **argv)
 	check(load(base, NULL) == 0, "the parent's stays");
 	check(p_end(&child), "the child ended well");
 	check(mshare_detach(ro) == 0 && mshare_detach(ro) == 0 && mshare_detach(base) == 0 &&
-	              mshare_detach(base) == 0 && info_of(fd).attachments == 0,
+		      mshare_detach(base) == 0 && info_of(fd).attachments == 0,
 	      "all go");
 
 	/* Of another region with the same base nothing is taken. */
@@ -97,7 +99,7 @@ int main(int argc, char **argv)
 	must(mshare_reserve(twin, base, GIB) == 0);
 	must(mshare_attach(fd, NULL, RW, MSHARE_ATTACH_REUSE) == base);
 	check_error(mshare_attach(twin, NULL, RW, MSHARE_ATTACH_REUSE), EADDRINUSE,
-	            "rule 4: another region at the same base is not the same");
+		    "rule 4: another region at the same base is not the same");
 	check(mshare_detach(base) == 0, "detach");
 
 	pthread_t t[THREADS];

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 		}
 		for (int i = 0; i < PEERS; i++)
 			peer_post(&p[i], PEER_RESERVE, NULL, (uint64_t)there[i], 0,
-			          (uint64_t)(i + 1) * unit, 0, 0);
+				  (uint64_t)(i + 1) * unit, 0, 0);
 		for (int i = 0; i < PEERS; i++) {
 			struct peer_answer an = peer_await(&p[i], NULL);
 
@@ -52,7 +52,7 @@ int main(int argc, char **argv)
 		close(fd);
 	}
 	check_eq(bad, 0, "rule 1: one of %d reserves wins and the others get EEXIST, %d times",
-	         PEERS, ROUNDS);
+		 PEERS, ROUNDS);
 	for (int i = 0; i < PEERS; i++)
 		check(p_end(&p[i]), "peer %d ended well", i);
 	return done();

@@ -22,19 +22,21 @@ int main(int argc, char **argv)
 
 	struct mshare_info before = info_of(fd);
 
-	check_error(mshare_map(fd, 4 * P, 4 * P, RW, 0, -1, 0), EEXIST, "rule 2: map over a mapping");
+	check_error(mshare_map(fd, 4 * P, 4 * P, RW, 0, -1, 0), EEXIST,
+		    "rule 2: map over a mapping");
 	check_error(mshare_map(fd, 0, 5 * P, RW, 0, -1, 0), EEXIST,
-	            "rule 2: map that overlaps one page at the end");
+		    "rule 2: map that overlaps one page at the end");
 	check_error(mshare_map(fd, 7 * P, 4 * P, PROT_READ, 0, -1, 0), EEXIST,
-	            "rule 2: map that overlaps one page at the start");
-	check_error(mshare_map(fd, 0, 16 * P, RW, 0, -1, 0), EEXIST, "rule 2: map around a mapping");
+		    "rule 2: map that overlaps one page at the start");
+	check_error(mshare_map(fd, 0, 16 * P, RW, 0, -1, 0), EEXIST,
+		    "rule 2: map around a mapping");
 	check_error(mshare_map(fd, 5 * P, P, RW, 0, -1, 0), EEXIST, "rule 2: map inside a mapping");
 	check_error(mshare_map(fd, 0, GIB, RW, MSHARE_MAP_NORESERVE, -1, 0), EEXIST,
-	            "rule 2: map of the whole window");
+		    "rule 2: map of the whole window");
 	check_error(mshare_protect(fd, 3 * P, 2 * P, PROT_READ), ENOMEM,
-	            "rule 2: protect with a hole in front");
+		    "rule 2: protect with a hole in front");
 	check_error(mshare_protect(fd, 7 * P, 2 * P, PROT_READ), ENOMEM,
-	            "rule 2: protect with a hole behind");
+		    "rule 2: protect with a hole behind");
 	check_error(mshare_protect(fd, 0, P, PROT_READ), ENOMEM, "rule 2: protect of a hole");
 	check_error(mshare_protect(fd, 0, GIB, PROT_READ), ENOMEM, "rule 2: protect of the window");
 	check(mshare_unmap(fd, 0, 4 * P) == 0, "rule 2: unmap of a hole is 0");
@@ -44,7 +46,8 @@ int main(int argc, char **argv)
 	check(info_of(fd).resident == before.resident, "rule 2: nor the memory taken");
 	uint64_t a = 0, b = 0;
 
-	check(p_load(&p, w + 4 * P, &a) == 0 && p_load(&p, w + 7 * P, &b) == 0 && a == 41 && b == 42,
+	check(p_load(&p, w + 4 * P, &a) == 0 && p_load(&p, w + 7 * P, &b) == 0 && a == 41 &&
+		      b == 42,
 	      "rule 2: nor the contents");
 	check(p_store(&p, w + 4 * P, 43) == 0, "rule 2: nor the protection");
 	check(p_load(&p, w + 3 * P, NULL) == SIGSEGV && p_load(&p, w + 8 * P, NULL) == SIGSEGV,
@@ -54,7 +57,7 @@ int main(int argc, char **argv)
 	check(mshare_unmap(fd, 5 * P, P) == 0, "rule 2: unmap in the middle");
 	check(MAPPED_IS(fd, {4 * P, P, RW, 0}, {6 * P, 2 * P, RW, 0}), "rule 2: two are left");
 	check_error(mshare_protect(fd, 4 * P, 4 * P, PROT_READ), ENOMEM,
-	            "rule 2: protect over a hole in the middle");
+		    "rule 2: protect over a hole in the middle");
 	check(p_store(&p, w + 4 * P, 44) == 0 && p_store(&p, w + 6 * P, 45) == 0,
 	      "rule 2: neither side of the hole was changed");
 

@@ -26,8 +26,8 @@ int main(int argc, char **argv)
 	      "rule 2: shared anonymous memory is no region");
 	check(MAPPED_IS(fd, {0, P, RW, 0}), "rule 2: the region is as it was");
 	check(mmap(w + GIB - P, P, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0) ==
-	                      MAP_FAILED &&
-	              errno == EEXIST,
+			      MAP_FAILED &&
+		      errno == EEXIST,
 	      "rule 2: the whole window is taken, holes too");
 	munmap(s, 4 * P);
 	check(mshare_detach(w) == 0, "detach");

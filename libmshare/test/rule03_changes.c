@@ -13,11 +13,11 @@ static char *w[PEERS];
 static int there[PEERS];
 static bool writes[PEERS];
 static const char *kind[PEERS] = {"forked with an attachment",
-                                  "forked",
-                                  "exec'd",
-                                  "unrelated",
-                                  "read-only",
-                                  "at another address"};
+				  "forked",
+				  "exec'd",
+				  "unrelated",
+				  "read-only",
+				  "at another address"};
 
 static bool all_load(size_t offset, int want_signal, uint64_t want)
 {
@@ -84,7 +84,7 @@ int main(int argc, char **argv)
 		if (i == 5)
 			must(p_hold(&p[i], mine, P) == mine);
 		w[i] = p_attach(&p[i], there[i], NULL, i == 4 ? PROT_READ : RW,
-		                i == 5 ? MSHARE_ATTACH_ANYWHERE : 0);
+				i == 5 ? MSHARE_ATTACH_ANYWHERE : 0);
 		must(w[i] != MAP_FAILED);
 		must((w[i] == mine) == (i != 5));
 	}
@@ -92,7 +92,8 @@ int main(int argc, char **argv)
 		writes[i] = i != 4;
 	check_eq(info_of(fd).attachments, PEERS + 1, "rule 3: all are attached");
 
-	check(all_load(0, SIGSEGV, 0) && all_load(far, SIGSEGV, 0), "rule 3: a hole, for everybody");
+	check(all_load(0, SIGSEGV, 0) && all_load(far, SIGSEGV, 0),
+	      "rule 3: a hole, for everybody");
 	check(mshare_map(fd, 0, 8 * P, RW, 0, -1, 0) == 0, "rule 3: map");
 	check(all_load(0, 0, 0) && all_load(7 * P, 0, 0), "rule 3: mapped, for everybody, zeroed");
 	check(all_load(8 * P, SIGSEGV, 0), "rule 3: and no more than that");
@@ -110,8 +111,10 @@ int main(int argc, char **argv)
 	      "rule 3: everybody can again, and the contents are kept");
 
 	check(mshare_unmap(fd, 4 * P, 2 * P) == 0, "rule 3: unmap");
-	check(all_load(4 * P, SIGSEGV, 0) && all_load(5 * P, SIGSEGV, 0), "rule 3: gone for everybody");
-	check(all_load(3 * P, 0, 105) && all_load(6 * P, 0, 105), "rule 3: the pages beside it stay");
+	check(all_load(4 * P, SIGSEGV, 0) && all_load(5 * P, SIGSEGV, 0),
+	      "rule 3: gone for everybody");
+	check(all_load(3 * P, 0, 105) && all_load(6 * P, 0, 105),
+	      "rule 3: the pages beside it stay");
 	check(mshare_map(fd, 4 * P, 2 * P, RW, 0, -1, 0) == 0, "rule 3: map again");
 	check(all_load(5 * P, 0, 0), "rule 3: zeroed, for everybody: nothing of the old contents");
 
@@ -121,16 +124,16 @@ int main(int argc, char **argv)
 
 		if (!writes[i]) {
 			check_peer_error(p_map(&p[i], there[i], o, P, RW, 0), EACCES,
-			                 "rule 3: a change by the peer %s is refused", kind[i]);
+					 "rule 3: a change by the peer %s is refused", kind[i]);
 			check(all_load(o, SIGSEGV, 0), "rule 3: and reaches nobody");
 			continue;
 		}
 		bool good = p_map(&p[i], there[i], o, P, RW, 0) == 0 && all_load(o, 0, 0) &&
-		            store(mine + o, 7) == 0 && all_load(o, 0, 7) &&
-		            p_protect(&p[i], there[i], o, P, PROT_READ) == 0 &&
-		            all_store_refused(o) && store(mine + o, 8) == SIGSEGV &&
-		            p_unmap(&p[i], there[i], o, P) == 0 && all_load(o, SIGSEGV, 0) &&
-		            load(mine + o, NULL) == SIGSEGV;
+			    store(mine + o, 7) == 0 && all_load(o, 0, 7) &&
+			    p_protect(&p[i], there[i], o, P, PROT_READ) == 0 &&
+			    all_store_refused(o) && store(mine + o, 8) == SIGSEGV &&
+			    p_unmap(&p[i], there[i], o, P) == 0 && all_load(o, SIGSEGV, 0) &&
+			    load(mine + o, NULL) == SIGSEGV;
 
 		check(good, "rule 3: changes by the peer %s are everybody's", kind[i]);
 	}
@@ -139,11 +142,11 @@ int main(int argc, char **argv)
 	check(mshare_map(fd, 64 * MIB, 512 * MIB, RW, MSHARE_MAP_NORESERVE, -1, 0) == 0,
 	      "rule 3: map of 512 MiB");
 	check(all_load(64 * MIB, 0, 0) && all_load(300 * MIB, 0, 0) &&
-	              all_load(576 * MIB - P, 0, 0) && all_load(576 * MIB, SIGSEGV, 0),
+		      all_load(576 * MIB - P, 0, 0) && all_load(576 * MIB, SIGSEGV, 0),
 	      "rule 3: there for everybody");
 	check(mshare_unmap(fd, 64 * MIB, 512 * MIB) == 0, "rule 3: unmap of 512 MiB");
 	check(all_load(64 * MIB, SIGSEGV, 0) && all_load(300 * MIB, SIGSEGV, 0) &&
-	              all_load(576 * MIB - P, SIGSEGV, 0),
+		      all_load(576 * MIB - P, SIGSEGV, 0),
 	      "rule 3: gone for everybody");
 	check_eq(info_of(fd).stragglers, 0, "rule 3: nobody is behind");
 	for (int i = 0; i < PEERS; i++)

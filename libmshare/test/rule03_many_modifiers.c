@@ -53,14 +53,15 @@ int main(int argc, char **argv)
 		int status;
 
 		must(waitpid(pid[i], &status, 0) == pid[i]);
-		if (!check(exited(status, 0), "rule 3: modifier %d found each of its changes in force",
-		           i))
+		if (!check(exited(status, 0),
+			   "rule 3: modifier %d found each of its changes in force", i))
 			note("  wait status %#x", status);
 	}
 	for (int i = 0; i < WORKERS; i++)
 		marks = marks && value_at(w + (size_t)i * 16 * P) == (uint64_t)i + 1;
 	check(marks, "rule 3: the last change of each is in force here");
-	check(MAPPED_IS(fd, {0, P, RW, 0}, {16 * P, P, RW, 0}, {32 * P, P, RW, 0}, {48 * P, P, RW, 0}),
+	check(MAPPED_IS(fd, {0, P, RW, 0}, {16 * P, P, RW, 0}, {32 * P, P, RW, 0},
+			{48 * P, P, RW, 0}),
 	      "rule 3: and just these are mapped");
 	check(mshare_detach(w) == 0, "detach");
 	return done();

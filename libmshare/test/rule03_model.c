@@ -92,14 +92,14 @@ int main(int argc, char **argv)
 		if (what == 0) {
 			want = any ? EEXIST : 0;
 			r = who < PEERS ? p_map(&p[who], there[who], off, len, prot, flags)
-			                : mshare_map(fd, off, len, prot, flags, -1, 0);
+					: mshare_map(fd, off, len, prot, flags, -1, 0);
 		} else if (what == 1) {
 			r = who < PEERS ? p_unmap(&p[who], there[who], off, len)
-			                : mshare_unmap(fd, off, len);
+					: mshare_unmap(fd, off, len);
 		} else {
 			want = all ? 0 : ENOMEM;
 			r = who < PEERS ? p_protect(&p[who], there[who], off, len, prot)
-			                : mshare_protect(fd, off, len, prot);
+					: mshare_protect(fd, off, len, prot);
 		}
 		e = r == 0 ? 0 : errno;
 		answers[e == 0 ? what : 3]++;
@@ -150,7 +150,7 @@ int main(int argc, char **argv)
 		}
 	}
 	check_eq(bad, 0, "rules 2 and 3: %d random changes by %d processes are as the model says",
-	         STEPS, PEERS + 1);
+		 STEPS, PEERS + 1);
 	check(answers[0] > 10 && answers[1] > 10 && answers[2] > 5 && answers[3] > 10,
 	      "rules 2 and 3: of all kinds (%d map, %d unmap, %d protect, %d refused)", answers[0],
 	      answers[1], answers[2], answers[3]);

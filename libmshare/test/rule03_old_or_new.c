@@ -158,7 +158,7 @@ int main(int argc, char **argv)
 
 		must(waitpid(pid[i], &status, 0) == pid[i]);
 		if (!check(exited(status, 0) && !b->failed[i],
-		           "rule 3: reader %d saw the old or the new state, never a third", i))
+			   "rule 3: reader %d saw the old or the new state, never a third", i))
 			note("  phases %" PRIu64 "-%" PRIu64 ": %#" PRIx64 ", neighbours %#" PRIx64,
 			     b->bad[i][0], b->bad[i][1], b->bad[i][2], b->bad[i][3]);
 		note("reader %d looked %" PRIu64 " times, %" PRIu64 " of them in a change", i,

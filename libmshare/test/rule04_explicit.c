@@ -19,19 +19,19 @@ int main(int argc, char **argv)
 	check(store(addr, 3) == 0, "rule 4: and it works");
 	check_error(mshare_attach(fd, addr, RW, 0), EADDRINUSE, "rule 4: attach there again");
 	check_error(mshare_attach(fd, addr, RW, MSHARE_ATTACH_ANYWHERE), EADDRINUSE,
-	            "rule 4: an explicit address is not moved by ANYWHERE");
+		    "rule 4: an explicit address is not moved by ANYWHERE");
 	check_error(mshare_attach(other, addr - 2 * unit, RW, 0), EADDRINUSE,
-	            "rule 4: a window of another region that would reach into it");
+		    "rule 4: a window of another region that would reach into it");
 	check_eq(value_at(addr), 3, "rule 4: the attachment is as it was");
 	check_error(mshare_attach(fd, addr + P, RW, 0), EINVAL, "rule 4: an unaligned address");
 	check_error(mshare_attach(fd, (void *)1, RW, 0), EINVAL, "rule 4: the address 1");
 	errno = 0;
 	check(mshare_attach(fd, (void *)~(unit - 1), RW, 0) == MAP_FAILED &&
-	              (errno == EINVAL || errno == ENOMEM),
+		      (errno == EINVAL || errno == ENOMEM),
 	      "rule 4: an address at the end of all addresses is refused");
 	errno = 0;
 	check(mshare_attach(fd, (void *)(UINT64_C(1) << 62), RW, 0) == MAP_FAILED &&
-	              (errno == EINVAL || errno == ENOMEM),
+		      (errno == EINVAL || errno == ENOMEM),
 	      "rule 4: an address that no process has is refused");
 	check(mshare_attach(fd, base, RW, 0) == base && value_at(base) == 3,
 	      "rule 4: the base, asked for, beside the other view");
@@ -41,7 +41,8 @@ int main(int argc, char **argv)
 	struct peer p = peer_unrelated(), q = peer_unrelated();
 	int pf = p_open(&p, name, O_RDWR, 0), qf = p_open(&q, name, O_RDWR, 0);
 
-	check(p_attach(&p, pf, addr, RW, 0) == addr && p_attach(&q, qf, addr + unit, RW, 0) == addr + unit,
+	check(p_attach(&p, pf, addr, RW, 0) == addr &&
+		      p_attach(&q, qf, addr + unit, RW, 0) == addr + unit,
 	      "rule 4: two processes, two addresses");
 	uint64_t v = 0;
 

@@ -30,7 +30,7 @@ int main(int argc, char **argv)
 		uint64_t pointer = 0, v = 0;
 
 		check(p_load(&p[i], base + P, &pointer) == 0 &&
-		              p_load(&p[i], (void *)pointer, &v) == 0 && v == 4711,
+			      p_load(&p[i], (void *)pointer, &v) == 0 && v == 4711,
 		      "rule 4: a pointer means the same in it");
 	}
 	check(mshare_detach(w) == 0 && mshare_attach(fd, NULL, RW, 0) == base,
@@ -46,7 +46,7 @@ int main(int argc, char **argv)
 	void *second = (void *)(uintptr_t)info_of(here).base;
 
 	check(p_attach(&p[1], there, NULL, RW, 0) == second &&
-	              mshare_attach(here, NULL, RW, 0) == second,
+		      mshare_attach(here, NULL, RW, 0) == second,
 	      "rule 4: so too for a region that another process made");
 	check(mshare_detach(second) == 0, "detach");
 	for (int i = 0; i < 3; i++)

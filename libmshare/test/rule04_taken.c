@@ -29,9 +29,9 @@ int main(int argc, char **argv)
 		     mine);
 		must(store(mine, 77) == 0);
 		check_error(mshare_attach(fd, NULL, RW, 0), EADDRINUSE,
-		            "rule 4: attach(NULL), the %s is taken", where[i]);
+			    "rule 4: attach(NULL), the %s is taken", where[i]);
 		check_error(mshare_attach(fd, base, RW, 0), EADDRINUSE,
-		            "rule 4: attach(base), the %s is taken", where[i]);
+			    "rule 4: attach(base), the %s is taken", where[i]);
 		check(value_at(mine) == 77 && store(mine, 77) == 0,
 		      "rule 4: what was there is there still");
 		check_eq(attachments(fd), 0, "rule 4: and nothing is attached");
@@ -54,7 +54,8 @@ int main(int argc, char **argv)
 	check_error(mshare_attach(fd, NULL, RW, 0), EADDRINUSE, "rule 4: attached there already");
 	char *again = mshare_attach(fd, NULL, RW, MSHARE_ATTACH_ANYWHERE);
 
-	check(again != MAP_FAILED && again != w && store(w + 16, 6) == 0 && value_at(again + 16) == 6,
+	check(again != MAP_FAILED && again != w && store(w + 16, 6) == 0 &&
+		      value_at(again + 16) == 6,
 	      "rule 4: a second view of the same region, elsewhere");
 	must(mshare_map(fd, 8 * P, P, RW, 0, -1, 0) == 0);
 	check(store(again + 8 * P, 7) == 0 && value_at(w + 8 * P) == 7,
@@ -63,10 +64,10 @@ int main(int argc, char **argv)
 	/* Inaccessible memory is in use as well. */
 	check(mshare_detach(w) == 0 && mshare_detach(again) == 0, "detach");
 	must(mmap(base + unit, unit, PROT_NONE,
-	          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
-	          0) == base + unit);
+		  MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1,
+		  0) == base + unit);
 	check_error(mshare_attach(fd, NULL, RW, 0), EADDRINUSE,
-	            "rule 4: a PROT_NONE reservation takes addresses too");
+		    "rule 4: a PROT_NONE reservation takes addresses too");
 	check(mprotect(base + unit, P, RW) == 0 && store(base + unit, 9) == 0,
 	      "rule 4: and it is there still");
 	munmap(base + unit, unit);

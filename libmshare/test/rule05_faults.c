@@ -22,7 +22,7 @@ static void backing(int fd, char *w, bool supported)
 	unlink(path);
 	if (!supported) {
 		check_error(mshare_map(fd, 64 * P, 2 * P, RW, 0, file, 0), EOPNOTSUPP,
-		            "rule 5: no file backing on this back end, and it says so");
+			    "rule 5: no file backing on this back end, and it says so");
 		check(load(w + 64 * P, NULL) == SIGSEGV, "rule 5: nothing was mapped");
 	} else {
 		check(mshare_map(fd, 64 * P, 2 * P, RW, 0, file, 0) == 0, "rule 5: map of a file");
@@ -47,18 +47,19 @@ int main(int argc, char **argv)
 	must(mshare_map(fd, 2 * P, P, PROT_READ, 0, -1, 0) == 0);
 	must(mshare_map(fd, 3 * P, P, PROT_NONE, 0, -1, 0) == 0);
 
-	check(load(w, NULL) == SIGSEGV && fault_addr == w, "rule 5: load from a hole: SIGSEGV there");
+	check(load(w, NULL) == SIGSEGV && fault_addr == w,
+	      "rule 5: load from a hole: SIGSEGV there");
 	check(store(w + 8, 1) == SIGSEGV && fault_addr == w + 8, "rule 5: store to a hole");
 	check(load(w + GIB - 8, NULL) == SIGSEGV && fault_addr == w + GIB - 8,
 	      "rule 5: load from the window's last bytes");
 	check(store(w + P, 1) == 0, "rule 5: read-write memory");
 	check(load(w + 2 * P, NULL) == 0 && store(w + 2 * P + 16, 1) == SIGSEGV &&
-	              fault_addr == w + 2 * P + 16,
+		      fault_addr == w + 2 * P + 16,
 	      "rule 5: store to read-only memory: SIGSEGV there");
 	check(fault_code == SEGV_ACCERR, "rule 5: and it is the protection");
 	check(load(w + 3 * P, NULL) == SIGSEGV, "rule 5: load from PROT_NONE memory");
 	check(p_load(&p, w, NULL) == SIGSEGV && p_store(&p, w + 2 * P, 1) == SIGSEGV &&
-	              p_load(&p, w + 3 * P, NULL) == SIGSEGV && p_load(&p, w + P, NULL) == 0,
+		      p_load(&p, w + 3 * P, NULL) == SIGSEGV && p_load(&p, w + P, NULL) == 0,
 	      "rule 5: the same in the other process");
 
 	/* A peer takes memory away. */
@@ -84,7 +85,8 @@ int main(int argc, char **argv)
 	int pipefd[2];
 
 	must(pipe2(pipefd, O_CLOEXEC) == 0);
-	check(write(pipefd[1], w, 8) == -1 && errno == EFAULT, "rule 5: write(2) from a hole: EFAULT");
+	check(write(pipefd[1], w, 8) == -1 && errno == EFAULT,
+	      "rule 5: write(2) from a hole: EFAULT");
 	must(write(pipefd[1], "12345678", 8) == 8);
 	check(read(pipefd[0], w + 2 * P, 8) == -1 && errno == EFAULT,
 	      "rule 5: read(2) into read-only memory: EFAULT");
@@ -104,11 +106,11 @@ int main(int argc, char **argv)
 		     "the root's file system is mounted noexec");
 	} else {
 		check(mshare_protect(fd, 8 * P, P, PROT_READ | PROT_EXEC) == 0 &&
-		              call_at(w + 8 * P, &v) == 0 && v == 42,
+			      call_at(w + 8 * P, &v) == 0 && v == 42,
 		      "rule 6: execution follows the mapping's own protection");
 		check(store(w + 8 * P, 0) == SIGSEGV, "rule 5: and stores do too");
 		check(mshare_protect(fd, 8 * P, P, PROT_READ) == 0 &&
-		              call_at(w + 8 * P, NULL) == SIGSEGV,
+			      call_at(w + 8 * P, NULL) == SIGSEGV,
 		      "rule 6: and is taken away with it");
 	}
 #else

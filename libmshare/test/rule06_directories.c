@@ -40,7 +40,7 @@ int main(int argc, char **argv)
 	check(mshare_unlink(name) == 0 && mshare_rmdir(deep) == 0, "rule 6: unlink, then rmdir");
 	check_error(mshare_rmdir(deep), ENOENT, "rule 6: rmdir of what is not there");
 	check_error(mshare_open(name, O_RDWR | O_CREAT, 0600), ENOENT,
-	            "rule 6: no region in a directory that is not there");
+		    "rule 6: no region in a directory that is not there");
 	check_error(mshare_mkdir(name, 0700), ENOENT, "rule 6: nor a directory");
 
 	/* Who may not pass through a directory may not reach what is in it. */
@@ -49,10 +49,11 @@ int main(int argc, char **argv)
 	must(fchownat(root, group, 0, STRANGER, 0) == 0);
 	must(p_become(&p, STRANGER, STRANGER) == 0);
 	check_peer_error(p_open(&p, in_closed, O_RDONLY, 0), EACCES,
-	                 "rule 6: a readable region in a closed directory");
+			 "rule 6: a readable region in a closed directory");
 	check_peer_error(p_unlink(&p, in_closed), EACCES, "rule 6: nor can it be unlinked");
 	check_peer_error(p_mkdir(&p, deep, 0700), EACCES, "rule 6: nor a directory made in it");
-	check(p_open(&p, in_group, O_RDONLY, 0) >= 0, "rule 6: the group gets through its directory");
+	check(p_open(&p, in_group, O_RDONLY, 0) >= 0,
+	      "rule 6: the group gets through its directory");
 	check_peer_error(p_unlink(&p, in_group), EACCES, "rule 6: and may not unlink there");
 	snprintf(name, sizeof(name), "%s/new", group);
 	check_peer_error(p_open(&p, name, O_RDWR | O_CREAT, 0600), EACCES, "rule 6: nor create");

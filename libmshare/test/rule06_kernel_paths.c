@@ -2,8 +2,8 @@
 /* Rule 6: no kernel path can write through a read-only view. */
 #include "uring_util.h"
 
-#include <sys/ptrace.h>
 #include <linux/futex.h>
+#include <sys/ptrace.h>
 
 static char *w;
 static char *truth; /* the same memory, writable */
@@ -69,7 +69,7 @@ static void uring(void)
 
 	errno = 0;
 	check(syscall(SYS_io_uring_register, u.fd, IORING_REGISTER_BUFFERS, &iov, 1) == -1 &&
-	              errno == EFAULT,
+		      errno == EFAULT,
 	      "rule 6: io_uring: it cannot be registered as a buffer");
 	close(fd);
 	close(u.fd);
@@ -99,7 +99,8 @@ int main(int argc, char **argv)
 	struct iovec iov = {w, 8};
 
 	refused(readv(pipefd[0], &iov, 1), EFAULT, EFAULT, "readv(2) into it");
-	refused(vmsplice(pipefd[0], &iov, 1, 0), EFAULT, EFAULT, "vmsplice(2) out of a pipe into it");
+	refused(vmsplice(pipefd[0], &iov, 1, 0), EFAULT, EFAULT,
+		"vmsplice(2) out of a pipe into it");
 
 	int file = open("/proc/self/exe", O_RDONLY | O_CLOEXEC);
 
@@ -117,21 +118,21 @@ int main(int argc, char **argv)
 	refused(syscall(SYS_fstat, pipefd[0], sp), EFAULT, EFAULT, "fstat(2) into it");
 	/* FUTEX_OP_ADD 1: writes to the second word, whatever it wakes. */
 	refused(syscall(SYS_futex, truth, FUTEX_WAKE_OP, 1, 1UL, w,
-	                FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0)),
-	        EFAULT, EFAULT, "FUTEX_WAKE_OP on it");
+			FUTEX_OP(FUTEX_OP_ADD, 1, FUTEX_OP_CMP_EQ, 0)),
+		EFAULT, EFAULT, "FUTEX_WAKE_OP on it");
 
 	/* From the same process, and from another that may trace it. */
 	uint64_t word = 99;
 	struct iovec local = {&word, 8}, remote = {w, 8};
 
 	refused(process_vm_writev(getpid(), &local, 1, &remote, 1, 0), EFAULT, EFAULT,
-	        "process_vm_writev(2), of oneself");
+		"process_vm_writev(2), of oneself");
 	mem = open("/proc/self/mem", O_RDWR | O_CLOEXEC);
 	must(mem >= 0);
 	check(pwrite(mem, &word, 8, (off_t)(uintptr_t)truth + 64) == 8 && value_at(w + 64) == 99,
 	      "rule 6: /proc/self/mem does write to a read-write view");
 	refused(pwrite(mem, &word, 8, (off_t)(uintptr_t)w), EIO, EFAULT,
-	        "/proc/self/mem: not even with its force");
+		"/proc/self/mem: not even with its force");
 	close(mem);
 
 	struct peer p = peer_exec();
@@ -139,7 +140,7 @@ int main(int argc, char **argv)
 
 	must(p_attach(&p, there, NULL, PROT_READ, 0) == w);
 	refused(process_vm_writev(p.pid, &local, 1, &remote, 1, 0), EFAULT, EFAULT,
-	        "process_vm_writev(2) into another process' view");
+		"process_vm_writev(2) into another process' view");
 	char path[64];
 
 	snprintf(path, sizeof(path), "/proc/%d/mem", (int)p.pid);
@@ -148,7 +149,7 @@ int main(int argc, char **argv)
 		skip("rule 6: /proc/PID/mem", "open: %s", strerror(errno));
 	} else {
 		refused(pwrite(mem, &word, 8, (off_t)(uintptr_t)w), EIO, EFAULT,
-		        "/proc/PID/mem of another process");
+			"/proc/PID/mem of another process");
 		close(mem);
 	}
 	int status;
@@ -158,7 +159,7 @@ int main(int argc, char **argv)
 	} else {
 		must(waitpid(p.pid, &status, 0) == p.pid && WIFSTOPPED(status));
 		refused(ptrace(PTRACE_POKEDATA, p.pid, w, 99L), EIO, EFAULT,
-		        "PTRACE_POKEDATA: not even a debugger");
+			"PTRACE_POKEDATA: not even a debugger");
 		must(ptrace(PTRACE_DETACH, p.pid, NULL, NULL) == 0);
 	}
 	direct_io();

@@ -29,7 +29,7 @@ int main(int argc, char **argv)
 	umask(022);
 
 	const char *closed = unique("0600"), *readable = unique("0644"), *grouped = unique("0640"),
-	           *none = unique("0000");
+		   *none = unique("0000");
 	struct {
 		const char *name;
 		mode_t mode;
@@ -41,22 +41,25 @@ int main(int argc, char **argv)
 		must(fds[i] >= 0 && mshare_reserve(fds[i], NULL, GIB) == 0);
 		must(mshare_map(fds[i], 0, 2 * P, RW, 0, -1, 0) == 0);
 		check_eq(mode_of(fds[i]), made[i].mode, "rule 6: a region of mode %04o",
-		         made[i].mode);
+			 made[i].mode);
 	}
 	must(fchown(fds[2], 0, STRANGER) == 0);
 
 	struct peer p = peer_exec();
 
 	must(p_become(&p, STRANGER, STRANGER) == 0);
-	check_peer_error(p_open(&p, closed, O_RDONLY, 0), EACCES, "rule 6: another user, 0600, read");
-	check_peer_error(p_open(&p, closed, O_RDWR, 0), EACCES, "rule 6: another user, 0600, write");
+	check_peer_error(p_open(&p, closed, O_RDONLY, 0), EACCES,
+			 "rule 6: another user, 0600, read");
+	check_peer_error(p_open(&p, closed, O_RDWR, 0), EACCES,
+			 "rule 6: another user, 0600, write");
 	check_peer_error(p_open(&p, none, O_RDONLY, 0), EACCES, "rule 6: another user, 0000");
-	check_peer_error(p_open(&p, readable, O_RDWR, 0), EACCES, "rule 6: another user, 0644, write");
+	check_peer_error(p_open(&p, readable, O_RDWR, 0), EACCES,
+			 "rule 6: another user, 0644, write");
 	check_peer_error(p_open(&p, grouped, O_RDWR, 0), EACCES, "rule 6: the group, 0640, write");
 	check_peer_error(p_open(&p, readable, O_RDWR | O_CREAT, 0666), EACCES,
-	                 "rule 6: another user, 0644, write, O_CREAT");
+			 "rule 6: another user, 0644, write, O_CREAT");
 	check_peer_error(p_open(&p, "stranger's", O_RDWR | O_CREAT, 0666), EACCES,
-	                 "rule 6: another user may not create in a root of mode 0755");
+			 "rule 6: another user may not create in a root of mode 0755");
 	errno = 0;
 	check(p_unlink(&p, readable) == -1 && (errno == EACCES || errno == EPERM),
 	      "rule 6: nor unlink");
@@ -69,7 +72,7 @@ int main(int argc, char **argv)
 
 		check(there >= 0, "rule 6: %s may open it to read", i ? "the group" : "anybody");
 		check_peer_error(p_attach(&p, there, NULL, RW, 0), EACCES,
-		                 "rule 6: but not attach to write");
+				 "rule 6: but not attach to write");
 		char *w = p_attach(&p, there, NULL, PROT_READ, 0);
 
 		check(w != MAP_FAILED, "rule 6: and attach to read");
@@ -78,7 +81,8 @@ int main(int argc, char **argv)
 		check_peer_error(p_map(&p, there, 8 * P, P, RW, 0), EACCES, "rule 6: map");
 		check_peer_error(p_unmap(&p, there, 0, P), EACCES, "rule 6: unmap");
 		check_peer_error(p_protect(&p, there, 0, P, PROT_READ), EACCES, "rule 6: protect");
-		check_peer_error(p_advise(&p, there, 0, P, MADV_DONTNEED), EACCES, "rule 6: advise");
+		check_peer_error(p_advise(&p, there, 0, P, MADV_DONTNEED), EACCES,
+				 "rule 6: advise");
 		check_peer_error(p_reopen(&p, there, O_RDWR), EACCES, "rule 6: reopen to write");
 		check(p_reopen(&p, there, O_RDONLY) >= 0, "rule 6: reopen to read");
 		/* Changes by who may reach it. */
@@ -103,16 +107,19 @@ int main(int argc, char **argv)
 		int there = p_open(&p, name, O_RDWR | O_CREAT | O_EXCL, (mode_t)mode);
 
 		check(there >= 0, "rule 6: create with mode %04o", mode);
-		check(p_reserve(&p, there, NULL, GIB) == 0, "rule 6: reserve through that descriptor");
+		check(p_reserve(&p, there, NULL, GIB) == 0,
+		      "rule 6: reserve through that descriptor");
 		check(p_map(&p, there, 0, P, RW, 0) == 0, "rule 6: map through it");
 		char *w = p_attach(&p, there, NULL, RW, 0);
 
 		check(w != MAP_FAILED && p_store(&p, w, 5) == 0, "rule 6: attach through it");
 		check(p_protect(&p, there, 0, P, PROT_READ) == 0 && p_store(&p, w, 6) == SIGSEGV,
 		      "rule 6: a change while attached");
-		check_peer_error(p_open(&p, name, O_RDWR, 0), EACCES, "rule 6: it cannot be opened to write");
+		check_peer_error(p_open(&p, name, O_RDWR, 0), EACCES,
+				 "rule 6: it cannot be opened to write");
 		if (!mode)
-			check_peer_error(p_open(&p, name, O_RDONLY, 0), EACCES, "rule 6: nor to read");
+			check_peer_error(p_open(&p, name, O_RDONLY, 0), EACCES,
+					 "rule 6: nor to read");
 		check(p_detach(&p, w) == 0, "rule 6: detach");
 		check(p_unlink(&p, name) == 0, "rule 6: unlink in a directory of mode 0777");
 	}

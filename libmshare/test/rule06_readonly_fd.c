@@ -25,16 +25,17 @@ int main(int argc, char **argv)
 	check_error(mshare_reserve(ro, NULL, GIB), EACCES, "rule 6: reserve");
 	check_error(mshare_attach(ro, NULL, RW, 0), EACCES, "rule 6: attach to write");
 	check_error(mshare_attach(ro, NULL, RW, MSHARE_ATTACH_ANYWHERE), EACCES,
-	            "rule 6: attach to write, anywhere");
+		    "rule 6: attach to write, anywhere");
 	check(info_of(ro).generation == before.generation && info_of(ro).mapped == 4 * P &&
-	              info_of(ro).attachments == 0,
+		      info_of(ro).attachments == 0,
 	      "rule 6: nothing has changed");
 
 	char *w = mshare_attach(ro, NULL, PROT_READ, 0);
 	char *v = mshare_attach(rw, NULL, RW, MSHARE_ATTACH_ANYWHERE);
 
 	must(w != MAP_FAILED && v != MAP_FAILED);
-	check(store(w, 1) == SIGSEGV && load(w, NULL) == 0, "rule 6: read-write memory, read-only view");
+	check(store(w, 1) == SIGSEGV && load(w, NULL) == 0,
+	      "rule 6: read-write memory, read-only view");
 	check(store(v, 12) == 0 && value_at(w) == 12, "rule 6: which shows what others store");
 	static const int prots[] = {PROT_NONE, PROT_READ, RW, PROT_READ, RW};
 
@@ -55,7 +56,8 @@ int main(int argc, char **argv)
 	char *u = mshare_attach(rw, NULL, PROT_READ, MSHARE_ATTACH_ANYWHERE);
 
 	must(u != MAP_FAILED);
-	check(store(u, 1) == SIGSEGV && load(u, NULL) == 0, "rule 6: PROT_READ asked for on O_RDWR");
+	check(store(u, 1) == SIGSEGV && load(u, NULL) == 0,
+	      "rule 6: PROT_READ asked for on O_RDWR");
 	must(mshare_protect(rw, 0, P, PROT_READ) == 0 && mshare_protect(rw, 0, P, RW) == 0);
 	check(store(u, 1) == SIGSEGV, "rule 6: it stays so");
 

@@ -26,8 +26,8 @@ int main(int argc, char **argv)
 	for (int i = 0; i < 5; i++) {
 		fds[i] = mshare_create(0, modes[i]);
 		must(fds[i] >= 0);
-		check_eq(mode_of(fds[i]), modes[i], "rule 6: unnamed, mode %04o, whatever the umask",
-		         modes[i]);
+		check_eq(mode_of(fds[i]), modes[i],
+			 "rule 6: unnamed, mode %04o, whatever the umask", modes[i]);
 		must(mshare_reserve(fds[i], NULL, GIB) == 0);
 		must(mshare_map(fds[i], 0, 2 * P, RW, 0, -1, 0) == 0);
 	}
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	check(w != MAP_FAILED && p_load(&p, w, NULL) == 0 && p_store(&p, w, 1) == SIGSEGV,
 	      "rule 6: another user attaches with the weaker one, to read");
 	check_peer_error(p_reopen(&p, there, O_RDWR), EACCES,
-	                 "rule 6: and cannot make it stronger (mode 0644)");
+			 "rule 6: and cannot make it stronger (mode 0644)");
 	check(p_reopen(&p, there, O_RDONLY) >= 0, "rule 6: nor needs to, to read (mode 0644)");
 	check_peer_error(p_map(&p, there, 8 * P, P, RW, 0), EACCES, "rule 6: nor map");
 	must(mshare_protect(fds[2], 0, P, PROT_NONE) == 0);
@@ -77,13 +77,13 @@ int main(int argc, char **argv)
 			      modes[i]);
 		else
 			check_peer_error(p_reopen(&p, ro, O_RDONLY), EACCES,
-			                 "rule 6: mode %04o: no reopen to read", modes[i]);
+					 "rule 6: mode %04o: no reopen to read", modes[i]);
 		if (write)
 			check(p_reopen(&p, ro, O_RDWR) >= 0, "rule 6: mode %04o: reopen to write",
 			      modes[i]);
 		else
 			check_peer_error(p_reopen(&p, ro, O_RDWR), EACCES,
-			                 "rule 6: mode %04o: no reopen to write", modes[i]);
+					 "rule 6: mode %04o: no reopen to write", modes[i]);
 		/* The descriptor itself is open read-write: its holder may use it so. */
 		w = p_attach(&p, ro, NULL, RW, 0);
 		check(w != MAP_FAILED && p_store(&p, w + P, 70 + (uint64_t)i) == 0,

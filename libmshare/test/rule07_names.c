@@ -9,9 +9,9 @@ int main(int argc, char **argv)
 	char name[PATH_MAX];
 	/* Unusual and right. */
 	static const char *good[] = {
-	        "a",  "...",      "..a",      ".hidden", "with space", "new\nline",
-	        "\t", "\xc3\xa4", "\xff\xfe", "-rf",     "a:b",        "%s%n",
-	        "~",  "$HOME",    "*",        "a.",      "a..",        "\\",
+		"a",  "...",      "..a",      ".hidden", "with space", "new\nline",
+		"\t", "\xc3\xa4", "\xff\xfe", "-rf",     "a:b",        "%s%n",
+		"~",  "$HOME",    "*",        "a.",      "a..",        "\\",
 	};
 
 	must(mshare_mkdir(dir, 0700) == 0);
@@ -70,7 +70,7 @@ int main(int argc, char **argv)
 	must(a >= 0 && b >= 0 && fstat(a, &sa) == 0 && fstat(b, &sb) == 0);
 	check(sa.st_ino == sb.st_ino, "rule 7: O_CREAT opens what exists");
 	check_error(mshare_open(twice, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST,
-	            "rule 7: O_EXCL does not");
+		    "rule 7: O_EXCL does not");
 	check((fcntl(a, F_GETFD) & FD_CLOEXEC) != 0, "rule 7: descriptors are close-on-exec");
 
 	/* Two names are two regions; a hard link is one region of two names. */
@@ -83,7 +83,7 @@ int main(int argc, char **argv)
 
 	check(c >= 0 && info_of(c).base == info_of(a).base, "rule 7: a hard link is a name too");
 	check(mshare_unlink(twice) == 0 && mshare_map(c, 0, page(), RW, 0, -1, 0) == 0 &&
-	              info_of(a).mapped == page(),
+		      info_of(a).mapped == page(),
 	      "rule 7: and keeps the region when the first name goes");
 	return done();
 }

@@ -17,7 +17,8 @@ static void refuse(const char *name, int want, const char *what)
 
 	check_error(mshare_open(name, O_RDWR, 0), want, "rule 7: open of %s", what);
 	check_error(mshare_open(name, O_RDONLY, 0), want, "rule 7: open of %s, read-only", what);
-	check_error(mshare_open(name, O_RDWR | O_CREAT, 0600), want, "rule 7: create over %s", what);
+	check_error(mshare_open(name, O_RDWR | O_CREAT, 0600), want, "rule 7: create over %s",
+		    what);
 	check(now_ms() - start < 5000, "rule 7: none of that hung (%s)", what);
 }
 
@@ -43,7 +44,7 @@ int main(int argc, char **argv)
 	must(symlinkat(region, root, link) == 0);
 	refuse(link, ELOOP, "a link to a region");
 	check_error(mshare_open(link, O_RDWR | O_CREAT | O_EXCL, 0600), EEXIST,
-	            "rule 7: O_EXCL over a link");
+		    "rule 7: O_EXCL over a link");
 	check_error(mshare_mkdir(link, 0700), EEXIST, "rule 7: mkdir over a link");
 	check_error(mshare_rmdir(link), ENOTDIR, "rule 7: rmdir of a link");
 	check(mshare_unlink(link) == 0 && fstatat(root, region, &st, 0) == 0,
@@ -129,11 +130,11 @@ int main(int argc, char **argv)
 			check(errno == EINVAL, "rule 7: a file that is no region: EINVAL");
 		} else {
 			check_error(mshare_attach(r, NULL, RW, 0), EINVAL,
-			            "rule 7: a file that is no region: attach");
+				    "rule 7: a file that is no region: attach");
 			check_error(mshare_map(r, 0, page(), RW, 0, -1, 0), EINVAL,
-			            "rule 7: a file that is no region: map");
+				    "rule 7: a file that is no region: map");
 			check_error(mshare_reserve(r, NULL, GIB), EINVAL,
-			            "rule 7: a file that is no region: reserve");
+				    "rule 7: a file that is no region: reserve");
 			close(r);
 		}
 		char text[16] = "";

@@ -81,7 +81,8 @@ int main(int argc, char **argv)
 
 	/* An attacher's end destroys nothing, however it ends. */
 	p_kill(&p);
-	check(p_load(&child, w, &v) == 0 && v == 9, "rule 8: the child goes on when it is the last");
+	check(p_load(&child, w, &v) == 0 && v == 9,
+	      "rule 8: the child goes on when it is the last");
 	check(p_detach(&child, w) == 0 && p_load(&child, w, NULL) == SIGSEGV,
 	      "rule 8: the last one detaches");
 	check(p_end(&child), "the child ended well");

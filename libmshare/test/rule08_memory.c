@@ -34,8 +34,8 @@ int main(int argc, char **argv)
 	int fd = region_new(name, GIB);
 	uint64_t reserved = bytes_free(root);
 
-	check(empty - reserved < 4 * MIB, "rule 8: a region without memory takes little (%" PRIu64 ")",
-	      empty - reserved);
+	check(empty - reserved < 4 * MIB,
+	      "rule 8: a region without memory takes little (%" PRIu64 ")", empty - reserved);
 	must(mshare_map(fd, 0, size, RW, 0, -1, 0) == 0);
 	check(used_since(reserved) >= size && used_since(reserved) < size + MIB,
 	      "rule 8: mapped memory is taken");
@@ -48,7 +48,7 @@ int main(int argc, char **argv)
 	check(mshare_unmap(fd, 0, size / 2) == 0 && used_since(reserved) < size / 2 + MIB,
 	      "rule 8: unmap has freed when it returns");
 	check(mshare_advise(fd, size / 2, MIB, MADV_REMOVE) == 0 &&
-	              used_since(reserved) < size / 2 && p_load(&p, w + size / 2, NULL) == 0,
+		      used_since(reserved) < size / 2 && p_load(&p, w + size / 2, NULL) == 0,
 	      "rule 8: so has MADV_REMOVE");
 
 	/* Unlinked, closed: two attachments hold it. */
@@ -59,7 +59,7 @@ int main(int argc, char **argv)
 	uint64_t v = 0;
 
 	check(used_since(empty) >= size / 2 - MIB && p_load(&q, w + size - MIB, &v) == 0 &&
-	              v == size - MIB + 1,
+		      v == size - MIB + 1,
 	      "rule 8: unlinked and closed, the attachments keep the memory");
 	check(p_detach(&p, w) == 0 && used_since(empty) >= size / 2 - MIB, "rule 8: one is left");
 	check(p_detach(&q, w) == 0 && used_since(empty) == 0,

@@ -58,12 +58,14 @@ int main(int argc, char **argv)
 	check_eq(poll(&pfd, 1, 300), 0, "rule 9: a modifier that waits");
 	p_kill(&m);
 	mshare_set_timeout(200);
-	check_error(mshare_map(fd, 12 * P, P, RW, 0, -1, 0), EBUSY,
-	            "rule 9: killed; its change is still on its way, and nothing more is published");
+	check_error(
+		mshare_map(fd, 12 * P, P, RW, 0, -1, 0), EBUSY,
+		"rule 9: killed; its change is still on its way, and nothing more is published");
 	check(load(w + 12 * P, NULL) == SIGSEGV, "rule 9: nothing has changed here");
 	p_continue(&r);
 	mshare_set_timeout(30000);
-	check(mshare_map(fd, 12 * P, P, RW, 0, -1, 0) == 0, "rule 9: the next one goes on from there");
+	check(mshare_map(fd, 12 * P, P, RW, 0, -1, 0) == 0,
+	      "rule 9: the next one goes on from there");
 	struct mshare_info i = info_of(fd);
 
 	check(i.stragglers == 0 && i.attachments == 2, "rule 9: nobody is behind");
@@ -82,8 +84,8 @@ int main(int argc, char **argv)
 		for (int j = 0; j < 4; j++) {
 			k[j] = peer_fork();
 			if (j % 2)
-				peer_post(&k[j], PEER_MAP, NULL, (uint64_t)fd,
-				          (size_t)(32 + j) * P, P, RW, 0);
+				peer_post(&k[j], PEER_MAP, NULL, (uint64_t)fd, (size_t)(32 + j) * P,
+					  P, RW, 0);
 		}
 		for (int j = 0; j < 4; j++)
 			p_kill(&k[j]);

@@ -67,7 +67,8 @@ int main(int argc, char **argv)
 		_exit(127);
 	}
 	must(waitpid(pid, &status, 0) == pid);
-	if (!check(exited(status, 0), "rule 10: fork and exec: no memory and no descriptor is left"))
+	if (!check(exited(status, 0),
+		   "rule 10: fork and exec: no memory and no descriptor is left"))
 		note("  status %#x", status);
 
 	must(posix_spawn(&pid, tap.self, NULL, NULL, args, environ) == 0);
@@ -91,7 +92,8 @@ int main(int argc, char **argv)
 #else
 	skip("rule 10: vfork and exec", "ThreadSanitizer turns vfork into fork");
 #endif
-	check(store(w, 2) == 0 && value_at(w) == 2, "rule 10: the parent's attachment is as it was");
+	check(store(w, 2) == 0 && value_at(w) == 2,
+	      "rule 10: the parent's attachment is as it was");
 	must(mshare_map(fd, 4 * P, P, RW, 0, -1, 0) == 0);
 	check(load(w + 4 * P, NULL) == 0, "rule 10: and sees changes");
 

@@ -45,6 +45,7 @@ int main(int argc, char **argv)
 	check(p_load(&child, w + P, NULL) == SIGSEGV && p_load(&child, again + P, NULL) == 0,
 	      "rule 10: it is a property of the attachment");
 	check(p_end(&child), "the child ended well");
-	check(mshare_detach(w) == 0 && mshare_detach(o) == 0 && mshare_detach(again) == 0, "detach");
+	check(mshare_detach(w) == 0 && mshare_detach(o) == 0 && mshare_detach(again) == 0,
+	      "detach");
 	return done();
 }

@@ -17,13 +17,14 @@ static void whole_or_nothing(struct peer *child, int fd, char *w, const char *wh
 		struct mshare_info i;
 
 		note("%s: the child has no part", what);
-		check(p_load(child, w + P, NULL) == SIGSEGV, "rule 10: %s: all is inaccessible", what);
+		check(p_load(child, w + P, NULL) == SIGSEGV, "rule 10: %s: all is inaccessible",
+		      what);
 		check(mshare_protect(fd, 0, P, RW) == 0 && p_load(child, w, NULL) == SIGSEGV,
 		      "rule 10: %s: a change is not held up, and the window stays inaccessible",
 		      what);
 		if (p_info(child, fd, &i) == 0)
-			check(i.attachment_errno != 0, "rule 10: %s: and it can be asked why (%s)", what,
-			      strerror(i.attachment_errno));
+			check(i.attachment_errno != 0, "rule 10: %s: and it can be asked why (%s)",
+			      what, strerror(i.attachment_errno));
 		return;
 	}
 	check(sig == 0 && v == 77, "rule 10: %s: the child has the contents", what);
@@ -115,8 +116,10 @@ int main(int argc, char **argv)
 	/* No descriptor can be had: the child's own cannot be opened. */
 	int status = in_child(no_descriptors, (void *)(uintptr_t)fd);
 
-	check(exited(status, 0), "rule 10: a child without a free descriptor is whole or has no part "
-	                         "(%d)", WEXITSTATUS(status));
+	check(exited(status, 0),
+	      "rule 10: a child without a free descriptor is whole or has no part "
+	      "(%d)",
+	      WEXITSTATUS(status));
 	check_eq(info_of(fd).attachments, 1, "rule 10: no attachment is left over");
 	check(mshare_detach(w) == 0, "detach");
 	return done();

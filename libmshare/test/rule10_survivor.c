@@ -12,7 +12,7 @@ int main(int argc, char **argv)
 		const char *kind = named ? "named" : "unnamed";
 		struct peer parent = peer_unrelated();
 		int there = named ? p_open(&parent, name, O_RDWR | O_CREAT | O_EXCL, 0600)
-		                  : p_create(&parent, 0, 0600);
+				  : p_create(&parent, 0, 0600);
 
 		must(there >= 0 && p_reserve(&parent, there, NULL, GIB) == 0);
 		must(p_map(&parent, there, 0, 2 * P, RW, 0) == 0);
@@ -26,19 +26,21 @@ int main(int argc, char **argv)
 		p_kill(&parent);
 		uint64_t v = 0;
 
-		check(p_load(&child, w, &v) == 0 && v == 5, "rule 10: %s: the parent is dead, the child has all",
-		      kind);
-		check(p_map(&child, there, 4 * P, P, RW, 0) == 0 && p_store(&child, w + 4 * P, 6) == 0,
+		check(p_load(&child, w, &v) == 0 && v == 5,
+		      "rule 10: %s: the parent is dead, the child has all", kind);
+		check(p_map(&child, there, 4 * P, P, RW, 0) == 0 &&
+			      p_store(&child, w + 4 * P, 6) == 0,
 		      "rule 10: %s: and changes it", kind);
 		struct mshare_info i;
 
-		check(p_info(&child, there, &i) == 0 && i.attachments == 1 && i.attachment_errno == 0,
+		check(p_info(&child, there, &i) == 0 && i.attachments == 1 &&
+			      i.attachment_errno == 0,
 		      "rule 10: %s: the only attacher", kind);
 		struct peer grand = p_fork(&child);
 
 		check(p_close(&child, there) == 0, "close");
 		check(p_protect(&grand, there, 0, P, PROT_READ) == 0 &&
-		              p_store(&child, w, 1) == SIGSEGV && p_store(&grand, w, 1) == SIGSEGV,
+			      p_store(&child, w, 1) == SIGSEGV && p_store(&grand, w, 1) == SIGSEGV,
 		      "rule 10: %s: its own children share it", kind);
 		/* And hands it to a stranger. */
 		int fd = p_give(&grand, there);

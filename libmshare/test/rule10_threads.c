@@ -20,8 +20,8 @@ static void *changer(void *arg)
 	size_t P = page(), off = (size_t)(uintptr_t)arg * 8 * P;
 
 	while (!stop) {
-		if (mshare_map(fd, off, 2 * P, RW, 0, -1, 0) || mshare_protect(fd, off, P, PROT_READ) ||
-		    mshare_unmap(fd, off, 2 * P)) {
+		if (mshare_map(fd, off, 2 * P, RW, 0, -1, 0) ||
+		    mshare_protect(fd, off, P, PROT_READ) || mshare_unmap(fd, off, 2 * P)) {
 			note("changer: errno %d (%s)", errno, mshare_errmsg());
 			failed = 1;
 			break;
@@ -104,8 +104,9 @@ int main(int argc, char **argv)
 		pthread_join(t[i], NULL);
 	check_eq(bad, 0, "rule 10: %d children of a process whose threads were at work", FORKS);
 	check(!failed, "rule 10: the threads were not disturbed");
-	check(changes > 0 && attaches > 0, "rule 10: they did work (%" PRIu64 " changes, %" PRIu64
-	      " attachments)", (uint64_t)changes, (uint64_t)attaches);
+	check(changes > 0 && attaches > 0,
+	      "rule 10: they did work (%" PRIu64 " changes, %" PRIu64 " attachments)",
+	      (uint64_t)changes, (uint64_t)attaches);
 	check_eq(info_of(fd).attachments, 1, "rule 10: no attachment is left over");
 	check_eq(info_of(other).attachments, 1, "rule 10: of either");
 	check(mshare_detach(w) == 0 && mshare_detach(o) == 0, "detach");

@@ -38,7 +38,7 @@ int main(int argc, char **argv)
 	check(load(w, NULL) == SIGSEGV, "rule 11: a touch is SIGSEGV");
 	check_error(mshare_detach(w), EINVAL, "rule 11: detach twice");
 	void *m = mmap(w, 2 * GIB, PROT_NONE,
-	               MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+		       MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
 
 	check(m == w, "rule 11: the addresses can be used for something else");
 	must(mshare_map(fd, 8 * P, P, RW, 0, -1, 0) == 0);
@@ -49,7 +49,8 @@ int main(int argc, char **argv)
 	check(load(v, NULL) == 0 && load(v + 8 * P, NULL) == 0,
 	      "rule 11: the other view of the region stays");
 	check(value_at(o) == 2, "rule 11: and the other region");
-	check(p_load(&p, w, NULL) == 0 && p_load(&p, w + 8 * P, NULL) == 0 && p_load(&p, v, NULL) == 0,
+	check(p_load(&p, w, NULL) == 0 && p_load(&p, w + 8 * P, NULL) == 0 &&
+		      p_load(&p, v, NULL) == 0,
 	      "rule 11: and the other process'");
 	check(mshare_attach(fd, NULL, RW, 0) == w && value_at(w) == 1, "rule 11: attached again");
 

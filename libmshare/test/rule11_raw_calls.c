@@ -20,13 +20,15 @@ int main(int argc, char **argv)
 
 		must(w != MAP_FAILED && store(w, 1) == 0);
 		check(munmap(w, P) == -1 && errno == EINVAL, "rule 11: munmap of a part: EINVAL");
-		check(mprotect(w, P, PROT_READ) == -1 && errno == EINVAL, "rule 11: mprotect: EINVAL");
+		check(mprotect(w, P, PROT_READ) == -1 && errno == EINVAL,
+		      "rule 11: mprotect: EINVAL");
 		check(mremap(w, P, 2 * P, MREMAP_MAYMOVE) == MAP_FAILED && errno == EINVAL,
 		      "rule 11: mremap: EINVAL");
 		check(madvise(w, P, MADV_DONTNEED) == -1 && errno == EINVAL,
 		      "rule 11: MADV_DONTNEED: EINVAL");
 		check(value_at(w) == 1 && store(w, 2) == 0, "rule 11: nothing has changed");
-		check(munmap(w, GIB) == 0 && load(w, NULL) == SIGSEGV && info_of(fd).attachments == 0,
+		check(munmap(w, GIB) == 0 && load(w, NULL) == SIGSEGV &&
+			      info_of(fd).attachments == 0,
 		      "rule 11: munmap of the whole detaches");
 		return done();
 	}
@@ -41,7 +43,7 @@ int main(int argc, char **argv)
 	/* Children of this process do what they should not. */
 	for (int what = 0; what < 4; what++) {
 		static const char *doing[] = {"munmaps its whole window", "munmaps a part of it",
-		                              "mprotects a part of it", "maps something over it"};
+					      "mprotects a part of it", "maps something over it"};
 		struct line ready = line_new(), go = line_new();
 		pid_t pid = fork();
 
@@ -54,7 +56,7 @@ int main(int argc, char **argv)
 			else if (what == 2)
 				mprotect(w, 4 * P, PROT_NONE);
 			else if (mmap(w + 2 * P, P, RW, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1,
-			              0) == MAP_FAILED)
+				      0) == MAP_FAILED)
 				_exit(1);
 			line_ring(ready);
 			line_wait(go);
@@ -63,11 +65,12 @@ int main(int argc, char **argv)
 		line_wait(ready);
 		check(mshare_map(fd, 16 * P, P, RW, 0, -1, 0) == 0,
 		      "rule 11: a process %s: a change does not wait for ever", doing[what]);
-		check(mshare_protect(fd, 0, 4 * P, PROT_READ) == 0 && p_store(&healthy, w, 1) == SIGSEGV &&
-		              p_load(&healthy, w + 16 * P, NULL) == 0 && store(w, 1) == SIGSEGV,
+		check(mshare_protect(fd, 0, 4 * P, PROT_READ) == 0 &&
+			      p_store(&healthy, w, 1) == SIGSEGV &&
+			      p_load(&healthy, w + 16 * P, NULL) == 0 && store(w, 1) == SIGSEGV,
 		      "rule 11: it is in force in the others");
 		check(mshare_protect(fd, 0, 4 * P, RW) == 0 && mshare_unmap(fd, 16 * P, P) == 0 &&
-		              p_load(&healthy, w + 16 * P, NULL) == SIGSEGV,
+			      p_load(&healthy, w + 16 * P, NULL) == SIGSEGV,
 		      "rule 11: and so are the next");
 		line_ring(go);
 		int status;

@@ -53,8 +53,9 @@ int main(int argc, char **argv)
 	check_eq(present(p.pid, w + 2 * MIB), PAGES, "rule 12: POPULATE of read-only memory");
 	check(mshare_map(fd, 3 * MIB, len, PROT_NONE, MSHARE_MAP_POPULATE, -1, 0) == 0,
 	      "rule 12: POPULATE of what nobody may touch is no error");
-	check(mshare_map(fd, 4 * MIB, len, RW, MSHARE_MAP_POPULATE | MSHARE_MAP_NORESERVE, -1, 0) == 0 &&
-	              present(getpid(), w + 4 * MIB) == PAGES,
+	check(mshare_map(fd, 4 * MIB, len, RW, MSHARE_MAP_POPULATE | MSHARE_MAP_NORESERVE, -1, 0) ==
+			      0 &&
+		      present(getpid(), w + 4 * MIB) == PAGES,
 	      "rule 12: POPULATE with NORESERVE");
 	/* Nobody is attached elsewhere: still right. */
 	int other = region_new(NULL, GIB);

@@ -31,12 +31,12 @@ int main(int argc, char **argv)
 	size_t count = 2;
 
 	check(mshare_mappings(fd, m, sizeof(m[0]), &count) == 0 && count == 2 && m[0].flags == 0 &&
-	              m[1].flags == MSHARE_MAP_NORESERVE,
+		      m[1].flags == MSHARE_MAP_NORESERVE,
 	      "rule 12: which of them is NORESERVE is listed");
 	must(mshare_map(fd, 128 * MIB, 4 * P, PROT_NONE, 0, -1, 0) == 0);
 	if (on_shm())
 		check_eq(info_of(fd).resident - before, reserved + 4 * P,
-		         "rule 12: PROT_NONE memory is reserved as well");
+			 "rule 12: PROT_NONE memory is reserved as well");
 	close(fd);
 	/* Before the root is another one. */
 	must(mshare_unlink(tap.names[0]) == 0);
@@ -53,18 +53,18 @@ int main(int argc, char **argv)
 	      "rule 12: the memory is taken when map returns");
 	left = bytes_free(root);
 	check_error(mshare_map(fd, 64 * MIB, 64 * MIB, RW, 0, -1, 0), ENOSPC,
-	            "rule 12: more than the tmpfs has: ENOSPC");
+		    "rule 12: more than the tmpfs has: ENOSPC");
 	note("%s", mshare_errmsg());
 	check(has_number(mshare_errmsg()), "rule 12: with the numbers");
 	check(bytes_free(root) == left && info_of(fd).mapped == 16 * MIB &&
-	              load(w + 64 * MIB, NULL) == SIGSEGV,
+		      load(w + 64 * MIB, NULL) == SIGSEGV,
 	      "rule 12: nothing has changed");
 	for (size_t o = 0; o < 16 * MIB; o += P)
 		*(volatile char *)(w + o) = 1;
 	check(true, "rule 12: every page of what was reserved can be written");
 
 	check(mshare_map(fd, 64 * MIB, 64 * MIB, RW, MSHARE_MAP_NORESERVE, -1, 0) == 0 &&
-	              bytes_free(root) == left,
+		      bytes_free(root) == left,
 	      "rule 12: NORESERVE maps more than there is");
 	size_t touched = 0;
 	int sig = 0;
@@ -76,9 +76,9 @@ int main(int argc, char **argv)
 	check(sig == SIGBUS && touched > 0 && touched * P <= left,
 	      "rule 12: a touch that cannot be paid for is SIGBUS (after %zu pages)", touched);
 	check_error(mshare_map(fd, 256 * MIB, MIB, RW, 0, -1, 0), ENOSPC,
-	            "rule 12: then no reservation is to be had");
+		    "rule 12: then no reservation is to be had");
 	check(mshare_unmap(fd, 64 * MIB, 64 * MIB) == 0 &&
-	              mshare_map(fd, 256 * MIB, MIB, RW, 0, -1, 0) == 0,
+		      mshare_map(fd, 256 * MIB, MIB, RW, 0, -1, 0) == 0,
 	      "rule 12: until something is unmapped");
 	check(mshare_detach(w) == 0, "detach");
 	return done();

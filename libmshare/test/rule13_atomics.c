@@ -23,7 +23,7 @@ static int worker(struct cells *c, int me)
 		uint64_t old = c->exchanged;
 
 		while (!__atomic_compare_exchange_n((uint64_t *)&c->exchanged, &old, old + 3, false,
-		                                    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
+						    __ATOMIC_SEQ_CST, __ATOMIC_SEQ_CST))
 			;
 		c->bits ^= 1u << me;
 	}

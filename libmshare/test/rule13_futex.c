@@ -63,7 +63,8 @@ int main(int argc, char **argv)
 
 		must(w != MAP_FAILED);
 		/* It wakes of a wake alone, and goes back to sleep: the word is 0. */
-		check(wake_one(w + 64, FUTEX_WAKE), "rule 13: FUTEX_WAKE wakes a process at %s address",
+		check(wake_one(w + 64, FUTEX_WAKE),
+		      "rule 13: FUTEX_WAKE wakes a process at %s address",
 		      kind ? "another" : "the same");
 		check(wake_one(w + 64, FUTEX_WAKE_BITSET), "rule 13: so does FUTEX_WAKE_BITSET");
 		__atomic_store_n((uint32_t *)(w + 64), 1, __ATOMIC_RELEASE);

@@ -31,7 +31,8 @@ static void uring(int file)
 		return;
 	}
 	memset(w, 'u', P);
-	check(uring_do(&u, IORING_OP_WRITE, file, w, P, 0, 0) == (int)P, "rule 13: io_uring: write out");
+	check(uring_do(&u, IORING_OP_WRITE, file, w, P, 0, 0) == (int)P,
+	      "rule 13: io_uring: write out");
 	check(uring_do(&u, IORING_OP_READ, file, w + P, P, 0, 0) == (int)P && peer_sees(P, 'u'),
 	      "rule 13: io_uring: read in, seen by the peer");
 	struct iovec iov = {w + 4 * P, P};
@@ -41,7 +42,7 @@ static void uring(int file)
 		skip("rule 13: io_uring: a registered buffer", "%s", strerror(errno));
 	} else {
 		check(uring_do(&u, IORING_OP_READ_FIXED, file, w + 4 * P, P, 0, 0) == (int)P &&
-		              peer_sees(4 * P, 'u'),
+			      peer_sees(4 * P, 'u'),
 		      "rule 13: io_uring: read into a registered buffer, seen by the peer");
 	}
 	check(uring_do(&u, IORING_OP_READ, file, w + 8 * P, P, 0, 0) == -EFAULT,
@@ -72,18 +73,21 @@ int main(int argc, char **argv)
 	check(pread(file, w + P, P, 0) == (ssize_t)P && peer_sees(P, 'a'),
 	      "rule 13: read(2) into it, seen by the peer");
 	memset(w + 2 * P, 'b', 2 * P);
-	struct iovec out[2] = {{w + 3 * P, P}, {w + 2 * P, P}}, in[2] = {{w + 5 * P, P}, {w + 4 * P, P}};
+	struct iovec out[2] = {{w + 3 * P, P}, {w + 2 * P, P}},
+		     in[2] = {{w + 5 * P, P}, {w + 4 * P, P}};
 
-	check(pwritev(file, out, 2, 0) == 2 * (ssize_t)P && preadv(file, in, 2, 0) == 2 * (ssize_t)P &&
-	              peer_sees(4 * P, 'b') && peer_sees(5 * P, 'b'),
+	check(pwritev(file, out, 2, 0) == 2 * (ssize_t)P &&
+		      preadv(file, in, 2, 0) == 2 * (ssize_t)P && peer_sees(4 * P, 'b') &&
+		      peer_sees(5 * P, 'b'),
 	      "rule 13: pwritev(2) and preadv(2)");
 
 	/* Partial: up to the hole, then EFAULT. */
-	check(pread(file, w + 8 * P, P, 0) == -1 && errno == EFAULT, "rule 13: read into a hole: EFAULT");
+	check(pread(file, w + 8 * P, P, 0) == -1 && errno == EFAULT,
+	      "rule 13: read into a hole: EFAULT");
 	ssize_t n = pread(file, w + 8 * P - 16, 32, 0);
 
-	check(n == 16 || (n == -1 && errno == EFAULT), "rule 13: read across the edge: what fits (%zd)",
-	      n);
+	check(n == 16 || (n == -1 && errno == EFAULT),
+	      "rule 13: read across the edge: what fits (%zd)", n);
 
 	int pipefd[2];
 
@@ -91,21 +95,22 @@ int main(int argc, char **argv)
 	memset(w, 'c', P);
 	struct iovec iov = {w, P};
 
-	check(vmsplice(pipefd[1], &iov, 1, 0) == (ssize_t)P && read(pipefd[0], w + P, P) == (ssize_t)P &&
-	              peer_sees(P, 'c'),
+	check(vmsplice(pipefd[1], &iov, 1, 0) == (ssize_t)P &&
+		      read(pipefd[0], w + P, P) == (ssize_t)P && peer_sees(P, 'c'),
 	      "rule 13: vmsplice(2) out of it, read(2) into it");
 	must(lseek(file, 0, SEEK_SET) == 0);
 	memset(w, 'd', P);
 	must(pwrite(file, w, P, 0) == (ssize_t)P);
-	check(sendfile(pipefd[1], file, NULL, P) == (ssize_t)P && read(pipefd[0], w + 2 * P, P) == (ssize_t)P &&
-	              peer_sees(2 * P, 'd'),
+	check(sendfile(pipefd[1], file, NULL, P) == (ssize_t)P &&
+		      read(pipefd[0], w + 2 * P, P) == (ssize_t)P && peer_sees(2 * P, 'd'),
 	      "rule 13: sendfile(2), and into it");
 	int pair[2];
 
 	must(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair) == 0);
 	memset(w + 3 * P, 'e', P);
-	check(send(pair[0], w + 3 * P, P, 0) == (ssize_t)P && recv(pair[1], w + 4 * P, P, MSG_WAITALL) == (ssize_t)P &&
-	              peer_sees(4 * P, 'e'),
+	check(send(pair[0], w + 3 * P, P, 0) == (ssize_t)P &&
+		      recv(pair[1], w + 4 * P, P, MSG_WAITALL) == (ssize_t)P &&
+		      peer_sees(4 * P, 'e'),
 	      "rule 13: send(2) and recv(2)");
 
 	/* Without copies by the page cache. */
@@ -116,7 +121,8 @@ int main(int argc, char **argv)
 		skip("rule 13: O_DIRECT", "no O_DIRECT on the file system of TMPDIR");
 	} else {
 		memset(w + 6 * P, 'f', P);
-		check(pwrite(direct, w + 6 * P, P, 0) == (ssize_t)P, "rule 13: O_DIRECT write out of it");
+		check(pwrite(direct, w + 6 * P, P, 0) == (ssize_t)P,
+		      "rule 13: O_DIRECT write out of it");
 		check(pread(direct, w + 7 * P, P, 0) == (ssize_t)P && peer_sees(7 * P, 'f'),
 		      "rule 13: O_DIRECT read into it, seen by the peer");
 		close(direct);

@@ -127,10 +127,11 @@ int main(int argc, char **argv)
 		status = in_child(dies_with_it, (void *)(uintptr_t)i);
 		must(WIFSIGNALED(status) && WTERMSIG(status) == SIGKILL);
 		check_eq(pthread_mutex_lock(&s->mutex), EOWNERDEAD,
-		         "rule 13: the owner died with a robust mutex, attached at %p: EOWNERDEAD",
-		         (void *)addresses[i]);
+			 "rule 13: the owner died with a robust mutex, attached at %p: EOWNERDEAD",
+			 (void *)addresses[i]);
 		check_eq(s->plain, 1000, "rule 13: what it wrote is there");
-		check(pthread_mutex_consistent(&s->mutex) == 0 && pthread_mutex_unlock(&s->mutex) == 0,
+		check(pthread_mutex_consistent(&s->mutex) == 0 &&
+			      pthread_mutex_unlock(&s->mutex) == 0,
 		      "rule 13: made consistent");
 		s->plain = 0;
 		check(pthread_mutex_lock(&s->mutex) == 0 && pthread_mutex_unlock(&s->mutex) == 0,

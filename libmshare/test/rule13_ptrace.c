@@ -18,7 +18,8 @@ int main(int argc, char **argv)
 	int there = p_open(&p, name, O_RDWR, 0);
 
 	must(p_attach(&p, there, NULL, RW, 0) == base);
-	void *hold = mmap(base, P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1, 0);
+	void *hold = mmap(base, P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED_NOREPLACE, -1,
+			  0);
 
 	must(hold == base);
 	char *w = mshare_attach(fd, NULL, RW, MSHARE_ATTACH_ANYWHERE);
@@ -47,7 +48,7 @@ int main(int argc, char **argv)
 	      "rule 13: /proc/PID/mem reads");
 	word = 103;
 	check(pwrite(mem, &word, 8, (off_t)(uintptr_t)base) == 8 && value_at(w) == 103 &&
-	              p_load(&p, base, &v) == 0 && v == 103,
+		      p_load(&p, base, &v) == 0 && v == 103,
 	      "rule 13: /proc/PID/mem writes");
 	close(mem);
 

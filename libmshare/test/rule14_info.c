@@ -10,7 +10,7 @@ static void ask(int fd, const char *handle)
 
 	memset(&i, 0xa5, sizeof(i));
 	check(mshare_info(fd, &i, sizeof(i)) == 0 && i.backend == the_backend &&
-	              i.capabilities == the_capabilities,
+		      i.capabilities == the_capabilities,
 	      "rule 14: %s says which back end it is on", handle);
 }
 
@@ -38,7 +38,8 @@ int main(int argc, char **argv)
 	ask(fd, "a region without a window");
 	must(mshare_reserve(fd, NULL, 2 * GIB) == 0);
 	ask(fd, "a named region");
-	int ro = mshare_open(name, O_RDONLY, 0), again = mshare_reopen(fd, O_RDONLY), copy = dup(fd);
+	int ro = mshare_open(name, O_RDONLY, 0), again = mshare_reopen(fd, O_RDONLY),
+	    copy = dup(fd);
 	int nameless = region_new(NULL, GIB);
 
 	must(ro >= 0 && again >= 0 && copy >= 0);
@@ -50,7 +51,7 @@ int main(int argc, char **argv)
 	int sent = p_take(&p, nameless), there = p_open(&p, name, O_RDWR, 0);
 
 	check(p_info(&p, sent, &i) == 0 && i.backend == the_backend &&
-	              i.capabilities == the_capabilities && i.window == GIB,
+		      i.capabilities == the_capabilities && i.window == GIB,
 	      "rule 14: a descriptor sent to another process says so there");
 	check(p_info(&p, there, &i) == 0 && i.backend == the_backend,
 	      "rule 14: and one that it opened");
@@ -75,11 +76,12 @@ int main(int argc, char **argv)
 	check_error(mshare_map(fd, 0, P, RW, 0, -1, 0), EEXIST, "a refused change");
 	check_eq(info_of(fd).generation, g, "rule 14: a refused change is none");
 	must(mshare_unmap(fd, 8 * P, 4 * P) == 0);
-	check(info_of(fd).generation == g + 1 && info_of(fd).mapped == 4 * P, "rule 14: unmap counts");
+	check(info_of(fd).generation == g + 1 && info_of(fd).mapped == 4 * P,
+	      "rule 14: unmap counts");
 
 	/* Attachments, of all processes, dead ones not. */
-	char *w = mshare_attach(fd, NULL, RW, 0), *v = mshare_attach(ro, NULL, PROT_READ,
-	                                                             MSHARE_ATTACH_ANYWHERE);
+	char *w = mshare_attach(fd, NULL, RW, 0),
+	     *v = mshare_attach(ro, NULL, PROT_READ, MSHARE_ATTACH_ANYWHERE);
 
 	must(w != MAP_FAILED && v != MAP_FAILED && p_attach(&p, there, NULL, RW, 0) == w);
 	check_eq(info_of(fd).attachments, 3, "rule 14: three attachments");
@@ -90,7 +92,8 @@ int main(int argc, char **argv)
 	check_eq(info_of(ro).attachments, 5, "rule 14: a child brings two more");
 	p_kill(&q);
 	check_eq(info_of(fd).attachments, 3, "rule 14: and takes them with it");
-	check(p_info(&p, there, &i) == 0 && i.attachments == 3, "rule 14: so says the other process");
+	check(p_info(&p, there, &i) == 0 && i.attachments == 3,
+	      "rule 14: so says the other process");
 	mshare_detach(v);
 	check_eq(info_of(fd).attachments, 2, "rule 14: detach counts");
 
@@ -103,7 +106,8 @@ int main(int argc, char **argv)
 		if (many[made] == MAP_FAILED)
 			break;
 	}
-	check_eq(info_of(nameless).attachments, made, "rule 14: %d attachments of one process", made);
+	check_eq(info_of(nameless).attachments, made, "rule 14: %d attachments of one process",
+		 made);
 	check(made == 20, "rule 14: a process may have 20 of one region");
 	while (made-- > 0)
 		must(mshare_detach(many[made]) == 0);
@@ -112,7 +116,8 @@ int main(int argc, char **argv)
 	/* A straggler. */
 	p_stop(&p);
 	mshare_set_timeout(100);
-	check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT, "a change behind a stopped process");
+	check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT,
+		    "a change behind a stopped process");
 	i = info_of(fd);
 	check(i.attachments == 2 && i.stragglers == 1, "rule 14: one of two is behind (%u of %u)",
 	      i.stragglers, i.attachments);

@@ -14,7 +14,7 @@ int main(int argc, char **argv)
 	check_error(mshare_set_timeout(-1), EINVAL, "a negative limit");
 	check_error(mshare_set_timeout(INT_MIN), EINVAL, "a very negative one");
 	check(mshare_set_timeout(INT_MAX) == 0 && mshare_set_timeout(0) == 0 &&
-	              mshare_set_timeout(250) == 0,
+		      mshare_set_timeout(250) == 0,
 	      "limits");
 	int fd = region_new(name, GIB);
 
@@ -29,12 +29,14 @@ int main(int argc, char **argv)
 	p_stop(&p);
 	uint64_t start = now_ms();
 
-	check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT, "a change behind a stopped process");
+	check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT,
+		    "a change behind a stopped process");
 	uint64_t took = now_ms() - start;
 
 	note("%s", mshare_errmsg());
 	check(took >= 240 && took < 8000, "after the limit (250 ms: %" PRIu64 ")", took);
-	check(strpbrk(mshare_errmsg(), "123456789") != NULL, "the sentence says how many are behind");
+	check(strpbrk(mshare_errmsg(), "123456789") != NULL,
+	      "the sentence says how many are behind");
 	check(store(w, 1) == SIGSEGV && p_store(&q, w, 1) == SIGSEGV,
 	      "rule 3: published: in force here and in the other");
 	check(MAPPED_IS(fd, {0, P, PROT_READ, 0}, {P, 3 * P, RW, 0}), "and listed");
@@ -45,7 +47,7 @@ int main(int argc, char **argv)
 	took = now_ms() - start;
 	check(took >= 240 && took < 8000, "after the limit as well (%" PRIu64 ")", took);
 	check(load(w + P, NULL) == 0 && p_load(&q, w + P, NULL) == 0 &&
-	              MAPPED_IS(fd, {0, P, PROT_READ, 0}, {P, 3 * P, RW, 0}),
+		      MAPPED_IS(fd, {0, P, PROT_READ, 0}, {P, 3 * P, RW, 0}),
 	      "changed nothing");
 	must(p_set_timeout(&q, 100) == 0);
 	check_peer_error(p_map(&q, qf, 8 * P, P, RW, 0), EBUSY, "nor has another process' change");
@@ -63,7 +65,8 @@ int main(int argc, char **argv)
 	      "rule 3: both changes are in force in it");
 	check_eq(info_of(fd).stragglers, 0, "nobody is behind");
 	mshare_set_timeout(30000);
-	check(mshare_unmap(fd, P, P) == 0 && p_load(&p, w + P, NULL) == SIGSEGV, "and changes go on");
+	check(mshare_unmap(fd, P, P) == 0 && p_load(&p, w + P, NULL) == SIGSEGV,
+	      "and changes go on");
 
 	/* Attach does not wait for stragglers of a change that is complete. */
 	p_stop(&p);

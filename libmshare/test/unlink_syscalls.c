@@ -114,12 +114,13 @@ int main(int argc, char **argv)
 	check_eq(n, 3, "rule 7: unlink of a plain name is three system calls");
 	snprintf(quoted, sizeof(quoted), "\"%s\"", root);
 	check(n == 3 && starts(&c[0], "openat(AT_FDCWD, ") && has(&c[0], quoted) &&
-	              has(&c[0], "O_DIRECTORY"),
+		      has(&c[0], "O_DIRECTORY"),
 	      "rule 7: the first opens the root");
 	snprintf(quoted, sizeof(quoted), ", \"%s\", 0)", tap.names[0]);
 	check(n == 3 && starts(&c[1], "unlinkat(") && has(&c[1], quoted) && has(&c[1], " = 0"),
 	      "rule 7: the second is unlinkat(rootfd, name, 0)");
-	check(n == 3 && starts(&c[2], "close(") && has(&c[2], " = 0"), "rule 7: the third closes it");
+	check(n == 3 && starts(&c[2], "close(") && has(&c[2], " = 0"),
+	      "rule 7: the third closes it");
 	int opened = n == 3 ? atoi(strrchr(c[0].text, '=') + 1) : -1;
 	char expect[32];
 
@@ -143,13 +144,15 @@ int main(int argc, char **argv)
 		if (starts(&c[i], "unlinkat("))
 			unlinks += has(&c[i], "\"region\", 0)") && has(&c[i], " = 0");
 		else if (starts(&c[i], "openat2("))
-			openat2s += has(&c[i], "RESOLVE_BENEATH") && has(&c[i], "RESOLVE_NO_SYMLINKS") &&
-			            has(&c[i], "RESOLVE_NO_MAGICLINKS");
+			openat2s += has(&c[i], "RESOLVE_BENEATH") &&
+				    has(&c[i], "RESOLVE_NO_SYMLINKS") &&
+				    has(&c[i], "RESOLVE_NO_MAGICLINKS");
 		else if (!starts(&c[i], "openat(") && !starts(&c[i], "close("))
 			others++;
 	}
 	check(unlinks == 1 && openat2s == 1 && others == 0,
-	      "rule 7: with a directory in the name: the parent by openat2, beneath, no links; then "
+	      "rule 7: with a directory in the name: the parent by openat2, beneath, no links; "
+	      "then "
 	      "unlinkat");
 	check_error(mshare_open(name, O_RDWR, 0), ENOENT, "rule 7: that name is gone");
 
@@ -176,13 +179,13 @@ int main(int argc, char **argv)
 		for (int i = 0; i < n; i++) {
 			/* Whose directory it is must be asked: /dev/shm is open to all. */
 			allowed += starts(&c[i], "openat(") || starts(&c[i], "unlinkat(") ||
-			           starts(&c[i], "close(") || starts(&c[i], "fstat(") ||
-			           starts(&c[i], "newfstatat(") || starts(&c[i], "statx(") ||
-			           starts(&c[i], "geteuid(") || starts(&c[i], "fstatfs(");
+				   starts(&c[i], "close(") || starts(&c[i], "fstat(") ||
+				   starts(&c[i], "newfstatat(") || starts(&c[i], "statx(") ||
+				   starts(&c[i], "geteuid(") || starts(&c[i], "fstatfs(");
 			unlinks += starts(&c[i], "unlinkat(");
 		}
-		check(n > 0 && unlinks == 1 && allowed == n && starts(&c[0], "openat(") ==
-		              !starts(&c[0], "geteuid("),
+		check(n > 0 && unlinks == 1 && allowed == n &&
+			      starts(&c[0], "openat(") == !starts(&c[0], "geteuid("),
 		      "rule 7: in the default root: the same, and the question whose it is");
 		check(access(file, F_OK) == -1 && errno == ENOENT, "rule 7: gone");
 		unlink(file);

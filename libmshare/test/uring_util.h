@@ -33,7 +33,7 @@ static inline const char *uring_open(struct uring *u)
 	char *cq = mmap(NULL, cq_size, RW, MAP_SHARED, u->fd, IORING_OFF_CQ_RING);
 
 	u->sqes = mmap(NULL, prm.sq_entries * sizeof(struct io_uring_sqe), RW, MAP_SHARED, u->fd,
-	               IORING_OFF_SQES);
+		       IORING_OFF_SQES);
 	must(sq != MAP_FAILED && cq != MAP_FAILED && u->sqes != MAP_FAILED);
 	u->sq_tail = (unsigned int *)(sq + prm.sq_off.tail);
 	u->sq_mask = (unsigned int *)(sq + prm.sq_off.ring_mask);
@@ -47,7 +47,7 @@ static inline const char *uring_open(struct uring *u)
 
 /* One request, done: what it returned (negative: an errno). */
 static inline int uring_do(struct uring *u, int op, int fd, void *buf, size_t len, uint64_t offset,
-                           int buf_index)
+			   int buf_index)
 {
 	unsigned int tail = *u->sq_tail, slot = tail & *u->sq_mask;
 	struct io_uring_sqe *sqe = &u->sqes[slot];

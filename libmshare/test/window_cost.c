@@ -33,8 +33,8 @@ static struct cost cost_of(size_t size)
 	c.threads = status_number(p.pid, "Threads:") - threads;
 	must(fstat(fd, &st) == 0);
 	c.blocks = (long)st.st_blocks;
-	note("%zu GiB: %ld blocks, VmPTE %+ld kB, VmRSS %+ld kB, %+ld threads", size / GIB, c.blocks,
-	     c.pte, c.rss, c.threads);
+	note("%zu GiB: %ld blocks, VmPTE %+ld kB, VmRSS %+ld kB, %+ld threads", size / GIB,
+	     c.blocks, c.pte, c.rss, c.threads);
 	/* Both ends work. */
 	must(p_map(&p, there, 0, page(), RW, 0) == 0);
 	must(p_map(&p, there, size - page(), page(), RW, 0) == 0);
