@@ -9,7 +9,7 @@ export default defineConfig({
     // Tests run the sources: a stale dist/ cannot pass for what is being tested.
     alias: {
       '@mshare/core': source('packages/core/src/index.ts'),
-      '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.ts'),
+      '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.cts'),
     },
   },
   test: {
