@@ -125,11 +125,11 @@ static void intersect(struct hits *hits, const struct hits *more)
 	hits->count = to;
 }
 
-/* Names of files come from the region: nothing in them may talk to the terminal. */
-static void print_path(const struct index_entry *at)
+/* What comes from the region may not talk to the terminal. */
+static void print_text(const char *text, size_t length)
 {
-	for (size_t i = 0; i < at->length; i++) {
-		unsigned char c = (unsigned char)at->path[i];
+	for (size_t i = 0; i < length; i++) {
+		unsigned char c = (unsigned char)text[i];
 
 		putchar(c < 0x20 || c == 0x7f ? '?' : c);
 	}
@@ -146,7 +146,7 @@ static void print_answer(const char *query, struct hits *hits)
 		qsort(hits->hit, hits->count, sizeof(*hits->hit), by_count);
 	for (size_t i = 0; i < hits->count && i < 3; i++) {
 		printf(i == 0 ? "; most in " : ", ");
-		print_path(&hits->hit[i].at);
+		print_text(hits->hit[i].at.path, hits->hit[i].at.length);
 		printf(" (%llu)", (unsigned long long)hits->hit[i].count);
 	}
 	putchar('\n');
@@ -252,9 +252,11 @@ static int dump_word(struct index *ix, struct index_word *word, const char *text
 	for (size_t i = 0; i < hits->count; i++)
 		total += hits->hit[i].count;
 	/* A word that only a killed writer's reading has is not in the index. */
-	if (hits->count > 0)
-		printf("%zu %llu %.*s\n", hits->count, (unsigned long long)total, (int)length,
-		       text);
+	if (hits->count > 0) {
+		printf("%zu %llu ", hits->count, (unsigned long long)total);
+		print_text(text, length);
+		putchar('\n');
+	}
 	return 0;
 }
 

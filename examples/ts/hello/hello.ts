@@ -57,7 +57,7 @@ function main(): void {
   const base = attachment.address
   const hex = (address: bigint) => `0x${address.toString(16)}`
 
-  const bytes = Buffer.from(attachment.buffer(0, MAPPED))
+  const bytes = attachment.buffer(0, MAPPED)
   const cells = attachment.array(BigUint64Array, { offset: 0, length: MAPPED / 8 })
   if (made) {
     Atomics.store(cells, USED / 8, BigInt(HEADER_SIZE))

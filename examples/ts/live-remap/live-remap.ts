@@ -29,9 +29,9 @@ async function watch(name: string, number: number): Promise<void> {
     const mapping = region.mappings().find(({ offset }) => offset === 0)
     if (mapping === undefined) return 'a hole'
     if (!mapping.prot.includes('r')) return 'mapped, no access'
-    const bytes = attachment.array(Uint8Array, { offset: 0, length: LENGTH })
+    const bytes = attachment.buffer(0, LENGTH)
+    const text = bytes.toString('utf8', 0, bytes.indexOf(0))
     old = bytes
-    const text = Buffer.from(bytes.subarray(0, 32)).toString().replace(/\0.*/, '')
     if (!mapping.prot.includes('w')) return `readable: "${text}"`
     const stores = attachment.array(Uint32Array, { offset: STORES, length: WATCHERS })
     Atomics.add(stores, number, 1)
@@ -96,9 +96,9 @@ async function drive(name: string): Promise<boolean> {
   }
   using attachment = region.attach()
   const say = (text: string) => {
-    const bytes = attachment.array(Uint8Array, { offset: 0, length: 32 })
+    const bytes = attachment.buffer(0, 32)
     bytes.fill(0)
-    bytes.set(Buffer.from(text))
+    bytes.write(text)
   }
 
   /** All watchers look, when the change has returned; they must see it in force. */

@@ -20,7 +20,7 @@ import {
 } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
-import { type Attachment, MshareError, Region } from '@mshare/core'
+import { type Attachment, MshareError, type ReadonlyAttachment, Region } from '@mshare/core'
 
 const LENGTH = 64 * 1024
 const NOBODY = 65534
@@ -28,9 +28,9 @@ const ROOT = process.geteuid?.() === 0
 const FD = 3
 const GRAFFITI = Buffer.from('what a reader wrote')
 
-function textOf(attachment: Attachment): string {
-  const bytes = new Uint8Array(attachment.buffer(0, 64) as ArrayBuffer, 0, 64)
-  return Buffer.from(bytes).toString().replace(/\0.*/, '')
+function textOf(attachment: Attachment | ReadonlyAttachment): string {
+  const text = attachment.buffer(0, 64).toString()
+  return text.slice(0, text.indexOf('\0'))
 }
 
 // The children.
@@ -47,12 +47,12 @@ async function read(): Promise<boolean> {
   // Opened while it is allowed: after the change of user /proc/self/mem is closed to it, and the
   // attempt would prove nothing.
   const memory = openSync('/proc/self/mem', 'r+')
-  using region = Region.fromFd(FD)
+  using region = Region.fromFd(FD, { access: 'r' })
   becomeNobody()
-  using attachment = region.attach({ access: 'r' })
+  using attachment = region.attach()
   const address = attachment.address
   // The types say that nobody should store to it; that is not what keeps it from being stored to.
-  const view = new Uint8Array(attachment.buffer(0, LENGTH) as ArrayBuffer)
+  const view = attachment.array(Uint8Array, { length: LENGTH }) as Uint8Array
   console.log(
     `the reader, process ${process.pid} of user ${process.getuid?.()}, attached at ` +
       `0x${address.toString(16)}, reads: "${textOf(attachment)}"`,
@@ -85,7 +85,7 @@ async function read(): Promise<boolean> {
   attempt('/proc/self/mem', () => writeSync(memory, GRAFFITI, 0, GRAFFITI.length, Number(address)))
   attempt('writeSync() to the descriptor', () => writeSync(FD, GRAFFITI, 0, 8, 2 ** 30))
   attempt('ftruncateSync() of it', () => ftruncateSync(FD))
-  attempt('region.attach(): read and write', () => region.attach({ access: 'rw', anywhere: true }))
+  attempt('region.attach(): read and write', () => region.attach({ prot: 'rw', anywhere: true }))
   attempt('region.map()', () => region.map({ offset: LENGTH, length: LENGTH, prot: 'rw' }))
   attempt('region.unmap()', () => region.unmap({ ...range, force: true }))
   attempt('region.protect(): read and write', () =>
@@ -114,7 +114,7 @@ const FATAL: Record<string, (view: Uint8Array) => void> = {
     view[0] = 0
   },
   'Atomics.add()': (view) => {
-    Atomics.add(new Int32Array(view.buffer, 0, 1), 0, 1)
+    Atomics.add(new Int32Array(view.buffer, view.byteOffset, 1), 0, 1)
   },
   'view.set()': (view) => {
     view.set(GRAFFITI)
@@ -125,15 +125,15 @@ const FATAL: Record<string, (view: Uint8Array) => void> = {
 }
 
 function sacrifice(what: string): void {
-  using region = Region.fromFd(FD)
+  using region = Region.fromFd(FD, { access: 'r' })
   becomeNobody()
-  using attachment = region.attach({ access: 'r' })
-  FATAL[what]?.(new Uint8Array(attachment.buffer(0, LENGTH) as ArrayBuffer))
+  using attachment = region.attach()
+  FATAL[what]?.(attachment.array(Uint8Array, { length: LENGTH }) as Uint8Array)
 }
 
 // The owner.
 
-function startChild(reader: Region, args: string[]) {
+function startChild(reader: Region<'r'>, args: string[]) {
   // Without the core files of those that die on purpose.
   const command = [process.execPath, fileURLToPath(import.meta.url), ...args]
   const child = spawn('sh', ['-c', 'ulimit -c 0; exec "$@"', 'sh', ...command], {
@@ -152,9 +152,9 @@ async function own(): Promise<boolean> {
   region.map({ offset: 0, length: LENGTH, prot: 'rw' })
   using attachment = region.attach()
   const write = (text: string) => {
-    const bytes = attachment.array(Uint8Array, { offset: 0, length: 64 })
+    const bytes = attachment.buffer(0, 64)
     bytes.fill(0)
-    bytes.set(Buffer.from(text))
+    bytes.write(text)
   }
   const original = 'what the owner wrote'
   write(original)

@@ -27,9 +27,9 @@ function termHits(index: Index, text: string, prefix: boolean): Hits {
   return hits
 }
 
-/** Names of files come from the region: nothing in them may talk to the terminal. */
+/** What comes from the region may not talk to the terminal. */
 // biome-ignore lint/suspicious/noControlCharactersInRegex: they are what it is about
-const printable = (path: string): string => path.replace(/[\x00-\x1f\x7f]/g, '?')
+const printable = (text: string): string => text.replace(/[\x00-\x1f\x7f]/g, '?')
 
 /** The answer to a query, one line. Text goes in and comes out one character a byte. */
 export function answer(index: Index, query: string): string {
@@ -101,7 +101,7 @@ export function dump(name: string): void {
       total += count
     })
     // A word that only a killed writer's reading has is not in the index.
-    if (files > 0) lines += `${files} ${total} ${text}\n`
+    if (files > 0) lines += `${files} ${total} ${printable(text)}\n`
     if (lines.length > 65_536) {
       process.stdout.write(lines, 'latin1')
       lines = ''

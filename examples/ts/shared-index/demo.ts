@@ -36,7 +36,7 @@ const CHECKED = [
 ]
 
 const MIB = 2 ** 20
-const mib = (bytes: number | bigint) => `${(Number(bytes) / MIB).toFixed(1)} MiB`
+const mib = (bytes: number) => `${(bytes / MIB).toFixed(1)} MiB`
 const seconds = (since: number) => `${((performance.now() - since) / 1000).toFixed(1)} s`
 
 /** The fields of a line about memory. */
@@ -225,7 +225,7 @@ function showMemory(all: { language: string; role: string; memory: Memory }[]) {
 
 function showBackend(index: Index, attachers: number, tables: number) {
   const { backend, mapped, resident } = index.region.info()
-  console.log(`\nThe region: ${mib(mapped)} mapped, ${mib(resident ?? 0)} of memory, once for all.`)
+  console.log(`\nThe region: ${mib(mapped)} mapped, ${mib(resident)} of memory, once for all.`)
   if (backend === 'msharefs') {
     console.log('Back end: msharefs: one set of page tables for all attachers.')
     return

@@ -6,7 +6,7 @@
 // published is stored and loaded with Atomics, as in C, and what is read once it has been published
 // is read plainly. Typed arrays are made a chunk at a time, over what is mapped.
 
-import { type Attachment, MshareError, Region } from '@mshare/core'
+import { type Access, MshareError, Region, type Size } from '@mshare/core'
 import {
   CHUNK,
   DEPTH,
@@ -47,8 +47,8 @@ export function expected(error: unknown): Error {
 const HIGH = 2 ** 32
 
 export class Index {
-  readonly region: Region
-  readonly attachment: Attachment
+  readonly region: Region<Access>
+  readonly attachment: ReturnType<Region<Access>['attach']>
   readonly base: number
   readonly window: number
   readonly #chunks: (Chunk | undefined)[]
@@ -59,20 +59,20 @@ export class Index {
   /** For tests: SIGKILL when the n-th chunk is taken, before it is mapped. */
   dieInChunk = 0
 
-  private constructor(region: Region, access: 'r' | 'rw') {
+  private constructor(region: Region<Access>) {
     this.region = region
-    this.attachment = region.attach({ access })
+    this.attachment = region.attach()
     // Addresses are below 2^47: a Number holds them exactly.
     this.base = Number(this.attachment.address)
-    this.window = Number(region.info().window)
+    this.window = region.info().window
     this.#chunks = new Array(this.window / CHUNK)
   }
 
-  static create(name: string, window: string): Index {
+  static create(name: string, window: Size): Index {
     const region = Region.create(name, { size: window, mode: 0o600 })
     try {
       region.map({ offset: 0, length: CHUNK, prot: 'rw' })
-      const index = new Index(region, 'rw')
+      const index = new Index(region)
       index.#cells(HEADER.base)[HEADER.base / 8] = BigInt(index.base)
       Atomics.store(index.#cells(HEADER.chunks), HEADER.chunks / 8, 1n)
       index.#free = HEADER.size
@@ -85,10 +85,10 @@ export class Index {
     }
   }
 
-  static open(name: string, access: 'r' | 'rw'): Index {
+  static open(name: string, access: Access): Index {
     const region = Region.open(name, { access })
     try {
-      const index = new Index(region, access)
+      const index = new Index(region)
       if (!index.#mapped(0) || Atomics.load(index.#cells(HEADER.magic), 0) !== MAGIC) {
         throw new IndexError(`region "${name}" holds no index (or not yet)`)
       }
@@ -119,12 +119,14 @@ export class Index {
     const known = this.#chunks[n]
     if (known) return known
     try {
-      const buffer = this.attachment.buffer(n * CHUNK, CHUNK) as ArrayBuffer
+      // Of a read-only attachment it is read-only, in its type too: readers do not store.
+      const bytes = this.attachment.array(Uint8Array, { offset: n * CHUNK, length: CHUNK })
+      const { buffer, byteOffset } = bytes as Uint8Array
       const chunk = {
-        bytes: new Uint8Array(buffer),
-        words: new Uint32Array(buffer),
-        signed: new Int32Array(buffer),
-        cells: new BigUint64Array(buffer),
+        bytes: bytes as Uint8Array,
+        words: new Uint32Array(buffer, byteOffset, CHUNK / 4),
+        signed: new Int32Array(buffer, byteOffset, CHUNK / 4),
+        cells: new BigUint64Array(buffer, byteOffset, CHUNK / 8),
       }
       this.#chunks[n] = chunk
       return chunk
@@ -162,7 +164,7 @@ export class Index {
   /** No walk sees more objects of a size than there is memory for: else it is a circle. */
   #step(seen: number, size: number, offset: number): void {
     if (seen <= this.#mappedBytes / size) return
-    this.#mappedBytes = Number(this.region.info().mapped)
+    this.#mappedBytes = this.region.info().mapped
     if (seen > this.#mappedBytes / size) throw this.#corrupt('a circle', offset)
   }
 

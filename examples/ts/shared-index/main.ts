@@ -5,7 +5,7 @@
 // examples/c/shared-index, where index.h explains the format.
 
 import { parseArgs } from 'node:util'
-import { Region, setTimeLimit } from '@mshare/core'
+import { Region } from '@mshare/core'
 import { ask, dump, status } from './ask.js'
 import { create } from './create.js'
 import { expected } from './index.js'
@@ -53,7 +53,7 @@ async function main(): Promise<void> {
   const option = (text?: string) => (text === undefined ? 0 : number(text))
   if (command === undefined || name === undefined) wrongUsage()
   // A machine so busy that a peer is not scheduled for 10 s is no reason to give up.
-  setTimeLimit(60_000)
+  Region.setTimeout(60_000)
   if (command === 'create' && rest.length > 0) return create(name, number(values.window), rest)
   if (command === 'ask') return ask(name, rest)
   if (rest.length > 0) wrongUsage()
