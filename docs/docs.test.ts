@@ -88,7 +88,7 @@ function runIn(cwd: string, root: string, command: string, ...args: string[]): s
     cwd,
     env: environment(root),
     encoding: 'utf8',
-    timeout: 60_000,
+    timeout: 150_000,
   })
   expect(result.error).toBeUndefined()
   expect(`${result.stderr}status ${result.status} signal ${result.signal}`).toBe(
@@ -126,6 +126,19 @@ describe('README', () => {
   it('the C snippet compiles without a warning', () => {
     run('unused', 'sh', '-c', 'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags mshare)')
   })
+
+  it('the TypeScript snippet has no type errors', () => {
+    const typeRoots = [join(top, 'node_modules/@types')]
+    writeFileSync(
+      join(work, 'tsconfig.json'),
+      JSON.stringify({
+        extends: join(top, 'tsconfig.json'),
+        compilerOptions: { typeRoots },
+        include: ['hello.ts'],
+      }),
+    )
+    run('unused', join(top, 'node_modules/.bin/tsc'), '-p', 'tsconfig.json')
+  }, 180_000)
 })
 
 describe('man pages', () => {
@@ -175,6 +188,17 @@ describe('errors', () => {
 })
 
 describe('documents', () => {
+  it('explain every code of @mshare/core', () => {
+    const core = join(top, 'packages/core/src')
+    const codes = readdirSync(core)
+      .flatMap((name) => readFileSync(join(core, name), 'utf8').match(/\bERR_[A-Z_]+\b/g) ?? [])
+      // Node's own.
+      .filter((code) => !/^ERR_(INVALID_ARG_\w+|OUT_OF_RANGE)$/.test(code))
+    const errors = readFileSync(join(top, 'docs/errors.md'), 'utf8')
+    expect(codes).toContain('ERR_VIEW_LIVE')
+    expect([...new Set(codes)].filter((code) => !errors.includes(`\`${code}\``))).toEqual([])
+  })
+
   /** As the usual renderers make anchors: lower case, no punctuation, hyphens for blanks. */
   const anchors = (text: string) =>
     [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/^#+ (.*)$/gm)].map((match) =>
