@@ -5,7 +5,7 @@
 // answers queries meanwhile. In the end the index is held against an independent count.
 
 import { type ChildProcess, spawn } from 'node:child_process'
-import { existsSync, lstatSync } from 'node:fs'
+import { existsSync, lstatSync, statfsSync } from 'node:fs'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { parseArgs } from 'node:util'
@@ -28,6 +28,8 @@ type Language = keyof typeof COMMANDS
 const ENOUGH = 300
 const MOST_FILES = 10_000
 const MOST_BYTES = 150e6
+// The index of a directory of compressed files takes up to twice what they take on disk.
+const MEMORY_PER_BYTE = 3
 
 const QUERIES = ['kernel', 'shared memory', 'licen*', 'address space', 'pointer', 'process']
 const CHECKED = [
@@ -109,32 +111,44 @@ function cleanUp(): void {
   }
 }
 
+// Whatever the end is: done, Ctrl-C, a mistake, or `npm run demo | head`.
+process.once('exit', cleanUp)
 for (const [signal, code] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
   ['SIGHUP', 129],
 ] as const) {
-  process.once(signal, () => {
-    cleanUp()
-    process.exit(code)
-  })
+  process.once(signal, () => process.exit(code))
+}
+process.stdout.once('error', () => process.exit(1))
+
+/** How many bytes on disk there is room for the index of. A container often has 64 MiB in all. */
+function roomForBytes(): number {
+  const root = Region.probe()
+  if (!root.available) throw root.error
+  const { bavail, bsize, blocks } = statfsSync(root.root)
+  const room = blocks === 0 ? Number.POSITIVE_INFINITY : (bavail * bsize) / MEMORY_PER_BYTE
+  if (room < MOST_BYTES)
+    console.log(`There is little memory in ${root.root}: ${mib(bavail * bsize)}`)
+  return Math.min(room, MOST_BYTES)
 }
 
 /** The files to index: of the directory that was given, or of the first with enough of them. */
 function listFiles(given: string | undefined): string[] {
   const usual = ['/usr/share/doc', '/usr/share', '/usr/include', '/usr/lib']
+  const room = roomForBytes()
   let best: { directory: string; files: string[]; bytes: number; more: boolean } | undefined
   for (const directory of given === undefined ? usual.filter(existsSync) : [given]) {
     const files: string[] = []
     let bytes = 0
     let more = false
     for (const path of walk(absolute(directory))) {
-      if (files.length === MOST_FILES || bytes > MOST_BYTES) {
+      bytes += lstatSync(Buffer.from(path, 'latin1'), { throwIfNoEntry: false })?.size ?? 0
+      if (files.length === MOST_FILES || bytes > room) {
         more = true
         break
       }
       files.push(path)
-      bytes += lstatSync(Buffer.from(path, 'latin1'), { throwIfNoEntry: false })?.size ?? 0
     }
     if (best === undefined || files.length > best.files.length) {
       best = { directory, files, bytes, more }
@@ -320,6 +334,4 @@ try {
 } catch (error) {
   console.error(`demo: ${expected(error).message}`)
   process.exitCode = 1
-} finally {
-  cleanUp()
 }

@@ -37,7 +37,7 @@ describe('shared-index', () => {
   ownRoot()
   let library: Library
   beforeAll(() => {
-    library = makeLibrary(400, 1000)
+    library = makeLibrary(250, 600)
   })
   afterAll(() => library[Symbol.dispose]())
 
@@ -282,7 +282,7 @@ describe('demo', () => {
   ownRoot()
 
   it('shows, checks and cleans up', async () => {
-    using library = makeLibrary(500, 400)
+    using library = makeLibrary(300, 300)
     const text = await output([...command('TypeScript', 'shared-index', 'demo'), library.directory])
     expect(text).toContain('both readers give the same numbers')
     expect(text).toMatch(/Back end: (shm|msharefs): /)
@@ -292,7 +292,7 @@ describe('demo', () => {
   })
 
   it('removes its region and its processes on SIGINT', async () => {
-    using library = makeLibrary(500, 400)
+    using library = makeLibrary(300, 300)
     const demo = new Process([...command('TypeScript', 'shared-index', 'demo'), library.directory])
     for (let line = ''; !line.startsWith('Region "'); line = await demo.line());
     demo.kill('SIGINT')
