@@ -21,8 +21,8 @@ static const struct {
 } segments[] = {
 	{0, 64 << 10, RW},
 	{64 << 10, 64 << 10, PROT_READ},
-	{1 << 20, 1 << 20, PROT_NONE},
-	{512 << 20, 3 << 20, RW},
+	{1 << 20, 128 << 10, PROT_NONE},
+	{512 << 20, 256 << 10, RW},
 	{1 << 30, 32 << 10, PROT_READ | PROT_EXEC},
 	{(2UL << 30) - (64 << 10), 64 << 10, RW},
 };
