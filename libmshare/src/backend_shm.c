@@ -1113,27 +1113,44 @@ static void windows_collect(int directory, int depth, struct intervals *taken)
 }
 
 /*
- * Where bases are chosen: above the heaps of PIE-less programs, Go and ZGC, below
- * ASan's allocator and the kernel's own choices. 48 TiB.
+ * Where bases are chosen: above what V8 picks for itself (anywhere below 2^46) and
+ * below programs (0x55…) and ASan's allocator (0x60…). 20 TiB. A window that is
+ * larger than that has to take its chance in the lower part, too.
  */
-#define ARENA_START UINT64_C(0x200000000000)
-#define ARENA_END UINT64_C(0x500000000000)
+#define ARENA_START UINT64_C(0x400000000000)
+#define ARENA_END UINT64_C(0x540000000000)
+#define ARENA_START_LARGE UINT64_C(0x100000000000)
 
-static void arena(struct interval *arena)
+static struct interval arena(uint64_t size)
 {
 	const char *text = secure_getenv("MSHARE_TEST_ARENA");
 	unsigned long long start, end;
 
-	*arena = (struct interval){ARENA_START, ARENA_END};
 	if (text && sscanf(text, "%llx-%llx", &start, &end) == 2 && start && start < end &&
 	    end <= ADDRESS_LIMIT)
-		*arena = (struct interval){round_up(start, ALIGNMENT), end / ALIGNMENT * ALIGNMENT};
+		return (struct interval){round_up(start, ALIGNMENT), end / ALIGNMENT * ALIGNMENT};
+	return (struct interval){size > ARENA_END - ARENA_START ? ARENA_START_LARGE : ARENA_START,
+				 ARENA_END};
+}
+
+/* Old kernels and interceptors may take the address for a hint. */
+static void *map_exactly(uint64_t address, uint64_t length, int flags, int fd, uint64_t offset)
+{
+	void *want = (void *)(uintptr_t)address;
+	void *at = mmap(want, length, PROT_NONE, flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd,
+			(off_t)offset);
+
+	if (at != MAP_FAILED && at != want) {
+		munmap(at, length);
+		at = MAP_FAILED;
+		errno = EEXIST;
+	}
+	return at;
 }
 
 static bool taken_here(uint64_t start, uint64_t size)
 {
-	void *at = mmap((void *)(uintptr_t)start, size, PROT_NONE,
-			MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	void *at = map_exactly(start, size, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 	if (at == MAP_FAILED)
 		return errno == EEXIST;
@@ -1149,7 +1166,7 @@ static uint64_t base_choose(uint64_t size)
 	uint64_t base = 0;
 	int root;
 
-	arena(&slots);
+	slots = arena(size);
 	if (size > slots.end - slots.start)
 		return 0;
 	root = root_open(ROOT_CHECK, "mshare_reserve");
@@ -1605,6 +1622,15 @@ static void *window_map(const struct attachment *a, uint64_t offset, uint64_t le
 		    MAP_SHARED | MAP_NORESERVE | flags, a->owner.fd, (off_t)(DATA_OFFSET + offset));
 }
 
+/* Take a part of the window's addresses, or EEXIST. */
+static int window_reserve(const struct attachment *a, uint64_t offset, uint64_t length)
+{
+	return map_exactly(a->address + offset, length, MAP_SHARED, a->owner.fd,
+			   DATA_OFFSET + offset) == MAP_FAILED
+		       ? errno
+		       : 0;
+}
+
 /* From how many bytes on an unmap maps anew rather than protects: so that its tables go. */
 #define TABLE_SPAN (UINT64_C(4) << 20)
 
@@ -1657,18 +1683,18 @@ static int window_place_anywhere(struct attachment *a)
 
 static int window_place(struct attachment *a, uint64_t base)
 {
-	void *at;
 	int err;
 
 	a->address = a->want ? a->want : base;
-	at = window_map(a, 0, a->window, PROT_NONE, MAP_FIXED_NOREPLACE);
-	err = at == MAP_FAILED ? errno : 0;
+	err = window_reserve(a, 0, a->window);
 	if (err == EEXIST && !a->want && a->flags & MSHARE_ATTACH_ANYWHERE)
 		err = window_place_anywhere(a);
-	if (!err)
+	if (!err) {
 		err = window_mark(a->address, a->window);
-	if (!err)
-		return 0;
+		if (!err)
+			return 0;
+		window_unmap(a);
+	}
 	if (err == EEXIST)
 		fail(EADDRINUSE,
 		     "mshare_attach: something is mapped already in the window's place, 0x%llx … "
@@ -1680,8 +1706,6 @@ static int window_place(struct attachment *a, uint64_t base)
 		     "vm.max_map_count and the size of the address space limit it)",
 		     (unsigned long long)a->window, (unsigned long long)a->address);
 	error_save(&a->error);
-	if (at != MAP_FAILED)
-		window_unmap(a);
 	return mshare_errno();
 }
 
@@ -1735,9 +1759,8 @@ static int window_adopt(struct attachment *a, uint64_t base, struct image **memo
 	table = table_of(image);
 	while (!err && table_next_hole(&table, &hole, &length, a->window)) {
 		err = test_point("adopt-holes");
-		if (!err &&
-		    window_map(a, hole, length, PROT_NONE, MAP_FIXED_NOREPLACE) == MAP_FAILED)
-			err = errno;
+		if (!err)
+			err = window_reserve(a, hole, length);
 		if (!err)
 			hole += length;
 	}
@@ -2289,8 +2312,7 @@ static void rejoin(struct attachment *a)
 		return;
 	a->dead = err;
 	a->address = a->want;
-	mmap((void *)(uintptr_t)a->address, a->window, PROT_NONE,
-	     MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED_NOREPLACE, -1, 0);
+	map_exactly(a->address, a->window, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 }
 
 static void fork_child(void)

@@ -13,7 +13,7 @@ int main(int argc, char **argv)
 	begin(argc, argv);
 	size_t unit = mshare_alignment();
 	const char *arena = getenv("MSHARE_TEST_ARENA");
-	uint64_t low = 0x200000000000, high = 0x500000000000, base[REGIONS], size[REGIONS];
+	uint64_t low = 0x400000000000, high = 0x540000000000, base[REGIONS], size[REGIONS];
 	int fd[REGIONS], outside = 0, overlaps = 0, attached = 0;
 
 	if (arena)
