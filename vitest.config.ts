@@ -13,10 +13,17 @@ export default defineConfig({
     },
   },
   test: {
-    include: ['packages/*/test/**/*.test.ts', 'examples/**/*.test.ts', 'docs/*.test.ts'],
+    include: [
+      'packages/*/test/**/*.test.ts',
+      'examples/**/*.test.ts',
+      'docs/*.test.ts',
+      'scripts/test/*.test.ts',
+    ],
     exclude: ['**/node_modules/**', '**/dist/**'],
     // ffi-napi, first loaded in a worker thread, crashes the process when that exits.
     pool: 'forks',
+    // Worker threads run sources, too.
+    execArgv: ['--import', source('scripts/sources.mjs')],
     // For programs that tests start with `node --import tsx`: sources there as well.
     env: { TSX_TSCONFIG_PATH: source('tsconfig.json') },
     // Tests wait for other processes, on a machine that may be busy.
@@ -24,7 +31,7 @@ export default defineConfig({
     hookTimeout: 60_000,
     coverage: {
       provider: 'v8',
-      include: ['packages/*/src/**/*.ts'],
+      include: ['packages/*/src/**/*.{ts,cts}'],
       exclude: ['packages/bench/**'],
       reporter: ['text', 'json-summary'],
       reportOnFailure: true,

@@ -6,7 +6,7 @@
 import { readFileSync } from 'node:fs'
 
 const paths = readFileSync(0, 'utf8').split('\0').filter(Boolean)
-const source = /\.(c|h|S|cc|cpp|ts|mts|js|mjs|sh|py|map|in)$|(^|\/)(Makefile|Kconfig)$/
+const source = /\.(c|h|S|cc|cpp|ts|mts|cts|js|mjs|cjs|sh|py|map|in)$|(^|\/)(Makefile|Kconfig)$/
 let wrong = 0
 
 for (const path of paths) {
