@@ -227,7 +227,7 @@ describe('shared-index', () => {
     await lie(() => cells.fill(base + BigInt(window - 8), 3, 4))
     await lie(() => cells.fill(base + BigInt(mapped), 4, 5))
     // And some that may: pointers to anywhere in the window, to other objects, noise.
-    for (let round = 0; round < 6; round++) {
+    for (let round = 0; round < 3; round++) {
       await lie(() => {
         for (let i = 0; i < 200; i++) {
           const at = 6 + next(used - 6)
