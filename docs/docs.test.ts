@@ -53,7 +53,7 @@ beforeAll(() => {
   // What `make install` would put down, for the library that has been built here.
   const template = readFileSync(join(libmshare, 'libmshare.pc.in'), 'utf8')
   writeFileSync(
-    join(work, 'mshare.pc'),
+    join(work, 'libmshare.pc'),
     template
       .replaceAll('@INCLUDEDIR@', join(libmshare, 'include'))
       .replaceAll('@LIBDIR@', join(libmshare, 'build'))
@@ -124,7 +124,7 @@ describe('README', () => {
   })
 
   it('the C snippet compiles without a warning', () => {
-    run('unused', 'sh', '-c', 'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags mshare)')
+    run('unused', 'sh', '-c', 'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags libmshare)')
   })
 
   it('the TypeScript snippet has no type errors', () => {
@@ -158,7 +158,7 @@ describe('man pages', () => {
 
   it.each(examples)('the example of $name does what it says', ({ name, code }) => {
     writeFileSync(join(work, `${name}.c`), code as string)
-    const flags = '$(pkg-config --cflags --libs mshare)'
+    const flags = '$(pkg-config --cflags --libs libmshare)'
     run('man', 'sh', '-c', `cc -D_GNU_SOURCE ${name}.c ${flags} -o ${name}`)
     run('man', join(work, name), ...(name === 'mshare_attach.3' ? ['runs'] : []))
   })
