@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 /* mshare(): the call of the first proposal. */
 #include "backend.h"
+#include "table.h"
 
 #include <fcntl.h>
 #include <stdio.h>
@@ -82,7 +83,13 @@ static int create(const char *name, void *addr, size_t length, mode_t mode)
 	/* A name that is taken is found out before there is anything to undo. */
 	if (faccessat(parent, leaf, F_OK, AT_SYMLINK_NOFOLLOW) == 0)
 		fail(EEXIST, "%s: region \"%.200s\" exists", verb, name);
-	else if (segments_collect(start, start + length, &segments, &count) == 0)
+	else if (segments_collect(start, start + length, &segments, &count) == -1)
+		result = -1;
+	/* Before any of them is copied. */
+	else if (count > TABLE_MAX)
+		fail(E2BIG, "%s: %zu mappings are there, and a region can have %u", verb, count,
+		     TABLE_MAX);
+	else
 		result = backend_shm.adopt(parent, leaf, mode, addr, length, segments, count);
 	free(segments);
 	close(parent);

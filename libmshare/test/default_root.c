@@ -19,7 +19,9 @@ static int print_root(void)
 	if (fd < 0 || fstat(fd, &st))
 		return 1;
 	printf("%ju:%ju\n", (uintmax_t)st.st_dev, (uintmax_t)st.st_ino);
-	return 0;
+	fflush(stdout);
+	/* Leak checks and coverage at exit are not for a setuid program. */
+	_exit(0);
 }
 
 int main(int argc, char **argv)

@@ -10,20 +10,20 @@ static size_t P;
 static char *hole_puncher;
 static size_t punched, pages;
 
+static long most_mappings(void)
+{
+	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
+	long most = -1;
+
+	must(f && fscanf(f, "%ld", &most) == 1);
+	fclose(f);
+	return most;
+}
+
 /* Mappings up to the limit: every second page of a large one differs. */
 static void fill(void)
 {
-	FILE *f = fopen("/proc/sys/vm/max_map_count", "re");
-	long most = 65530;
-
-	if (f) {
-		if (fscanf(f, "%ld", &most) != 1)
-			most = 65530;
-		fclose(f);
-	}
-	if (most > 1000000)
-		_exit(77);
-	pages = (size_t)most + 16;
+	pages = (size_t)most_mappings() + 16;
 	hole_puncher = mmap(NULL, pages * P, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE,
 			    -1, 0);
 	if (hole_puncher == MAP_FAILED)
@@ -115,6 +115,8 @@ int main(int argc, char **argv)
 			"ThreadSanitizer itself cannot go on when the process has no mapping left");
 	if (!on_shm())
 		skip_all("an attachment is one mapping on msharefs");
+	if (most_mappings() > 2000000)
+		skip_all("vm.max_map_count is %ld: too large to be reached", most_mappings());
 	const char *name = unique("region");
 	int fd = region_new(name, GIB);
 
@@ -122,12 +124,16 @@ int main(int argc, char **argv)
 	char *w = mshare_attach(fd, NULL, RW, MSHARE_ATTACH_NOFORK);
 
 	must(w != MAP_FAILED && store(w, 1) == 0);
-	int status = in_child(attach_at_limit, (void *)(uintptr_t)fd);
+	int status;
 
-	if (exited(status, 77))
-		skip_all("vm.max_map_count is too large to be reached");
-	if (!check(exited(status, 0), "attach in a process full of mappings: ENOMEM"))
-		note("  wait status %#x (%d)", status, WEXITSTATUS(status));
+	if (TEST_ASAN) {
+		skip("attach in a process full of mappings",
+		     "AddressSanitizer's malloc() ends a process that has no mapping left");
+	} else {
+		status = in_child(attach_at_limit, (void *)(uintptr_t)fd);
+		if (!check(exited(status, 0), "attach in a process full of mappings: ENOMEM"))
+			note("  wait status %#x (%d)", status, WEXITSTATUS(status));
+	}
 
 	struct talk t = {.fd = fd, .w = w, .full = line_new(), .changed = line_new()};
 	pid_t pid = fork();

@@ -10,8 +10,8 @@
  */
 #include "test.h"
 
-#define READERS 3
-#define CYCLES 40
+#define READERS 2
+#define CYCLES 25
 #define STATES 6
 #define STOP UINT64_MAX
 
