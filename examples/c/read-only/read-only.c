@@ -245,7 +245,6 @@ static bool report(const char *what, int result)
 	       result == 0       ? "WENT THROUGH"
 	       : result == FAULT ? "SIGSEGV"
 				 : strerrorname_np(result));
-	fflush(stdout);
 	return result != 0;
 }
 
@@ -315,7 +314,6 @@ static int reader(bool other_user, int tell, int hear)
 		return 1;
 	printf("the reader reads: \"%s\"\n", view);
 	held &= strcmp(view, "what the owner wrote later") == 0;
-	fflush(stdout);
 	mshare_detach(view);
 	return held ? 0 : 1;
 }
@@ -333,6 +331,7 @@ int main(void)
 	char *text;
 	pid_t pid;
 
+	setvbuf(stdout, NULL, _IOLBF, 0); /* two processes print to it */
 	/* Mode 0444: whoever is handed a descriptor of it cannot open it anew for writing. */
 	owner = mshare_create(0, 0444);
 	if (owner < 0)
@@ -347,7 +346,6 @@ int main(void)
 	strcpy(text, original);
 	printf("the owner, process %d, attached at %p, wrote: \"%s\"\n", (int)getpid(),
 	       (void *)text, text);
-	fflush(stdout);
 
 	fd = mshare_reopen(owner, O_RDONLY);
 	if (fd < 0)
@@ -372,7 +370,6 @@ int main(void)
 		held &= strcmp(text, original) == 0;
 		printf("the owner reads: \"%s\"%s\n", text, held ? ", unchanged" : "   WRONG");
 		strcpy(text, "what the owner wrote later");
-		fflush(stdout);
 		if (write(to_reader[1], "", 1) != 1)
 			held = false;
 	}

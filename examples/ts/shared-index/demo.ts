@@ -154,7 +154,7 @@ function listFiles(given: string | undefined): string[] {
       best = { directory, files, bytes, more }
     }
     if (files.length >= ENOUGH) break
-    if (given === undefined) console.log(`${directory} has only ${files.length} files`)
+    if (given === undefined) console.log(`${directory} has too few files: ${files.length}`)
   }
   if (best === undefined || best.files.length === 0) throw new IndexError('there are no files')
   const { directory, files, bytes, more } = best
