@@ -223,7 +223,7 @@ async function watchProgress(index: Index, writers: Peer[], readers: Peer[], sta
 }
 
 function showMemory(all: { language: string; role: string; memory: Memory }[]) {
-  console.log('\nEvery process has the region at the same address, and page tables of its own:')
+  console.log('\nEvery process has the region at the same address:')
   console.log('  process                     pid  base             page tables   shared memory')
   for (const { language, role, memory } of all) {
     const grown = Number(memory.tables) - Number(memory.tables_before)
@@ -237,11 +237,17 @@ function showMemory(all: { language: string; role: string; memory: Memory }[]) {
   console.log('   shared memory: RssShmem; both from /proc/PID/status)')
 }
 
+/** tables: what the C reader's page tables have grown by, KiB. */
 function showBackend(index: Index, attachers: number, tables: number) {
-  const { backend, mapped, resident } = index.region.info()
+  const { backend, mapped, resident, pageTableBytes } = index.region.info()
   console.log(`\nThe region: ${mib(mapped)} mapped, ${mib(resident)} of memory, once for all.`)
   if (backend === 'msharefs') {
-    console.log('Back end: msharefs: one set of page tables for all attachers.')
+    const shared = Math.round((pageTableBytes ?? 0) / 1024)
+    console.log(
+      `Back end: msharefs: one set of page tables for all attachers, here ${shared} KiB.\n` +
+        `On shm each would have its own: about ${attachers} x ${shared} KiB = ` +
+        `${attachers * shared} KiB. An estimate: as if each had\nfollowed every pointer in the index.`,
+    )
     return
   }
   console.log(
