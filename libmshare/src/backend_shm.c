@@ -604,6 +604,18 @@ static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
 	if (err)
 		return err;
 	pthread_attr_setstacksize(&attr, 256 << 10);
+#ifdef __SANITIZE_THREAD__
+	/*
+	 * ThreadSanitizer knows a thread by its pthread_t, which lies in its stack. In a child of
+	 * fork() it remembers the parent's threads, while glibc hands their stacks to new ones, and
+	 * it ends the process. So there, no stack is used twice.
+	 */
+	void *stack = mmap(NULL, 1 << 20, PROT_READ | PROT_WRITE,
+			   MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_STACK, -1, 0);
+
+	if (stack != MAP_FAILED)
+		pthread_attr_setstack(&attr, stack, 1 << 20);
+#endif
 	err = pthread_create(thread, &attr, run, arg);
 	pthread_attr_destroy(&attr);
 	/* A program with much thread-local storage needs more than that. */
@@ -1863,8 +1875,10 @@ static int join(struct attachment *a)
 	int err;
 
 	err = table_unshare(a->source);
-	if (err)
+	if (err) {
+		a->source = -1; /* the program's, then */
 		return service_fail(a, err, "cannot unshare a thread's descriptor table");
+	}
 	prctl(PR_SET_NAME, "mshare");
 	if (!a->owner.words) {
 		a->owner.words = words_map(a->owner.fd, a->owner.writable);
@@ -1979,12 +1993,15 @@ static void *serve(void *arg)
 	bool stop, dead;
 	int err = join(a);
 
+	/* By hand: the kernel releases them some time after the thread can be joined. */
+	if (err && a->source != -1) {
+		lock_release(&a->owner, 0, 0);
+		close(a->source);
+	}
 	atomic_store(&a->report, err ? ENDED : ATTACHED);
 	futex((uint32_t *)&a->report, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-	if (err) {
-		close(a->source);
+	if (err)
 		return NULL;
-	}
 	for (;;) {
 		pthread_mutex_lock(&a->apply);
 		stop = atomic_load(&a->stop);

@@ -95,6 +95,8 @@ int main(int argc, char **argv)
 	if (argc == 4 && !strcmp(argv[1], "--unlink"))
 		return helper(argv[2], argv[3]);
 	begin(argc, argv);
+	if (TEST_TSAN)
+		skip_all("ThreadSanitizer makes system calls of its own");
 	struct call c[MAX];
 	const char *root = getenv("MSHARE_ROOT");
 	char quoted[PATH_MAX];
