@@ -22,6 +22,8 @@ export default defineConfig({
     exclude: ['**/node_modules/**', '**/dist/**'],
     // ffi-napi, first loaded in a worker thread, crashes the process when that exits.
     pool: 'forks',
+    // Most of what tests do is wait; vitest would leave one processor out.
+    maxWorkers: '100%',
     // Worker threads run sources, too.
     execArgv: ['--import', source('scripts/sources.mjs')],
     // For programs that tests start with `node --import tsx`: sources there as well.
