@@ -93,7 +93,7 @@ int main(int argc, char **argv)
 	if (pid == 0) {
 		alarm(60);
 		_exit(load(w, NULL) == SIGSEGV && mshare_map(fd, 0, page(), RW, 0, -1, 0) == 0 ? 0
-											      : 1);
+											       : 1);
 	}
 	int status;
 

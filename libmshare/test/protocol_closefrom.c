@@ -58,7 +58,8 @@ static int closer(void *arg)
 	check(mshare_detach(w) == 0, "detach");
 	for (int i = 0; i < 64; i++)
 		count += fcntl(others[i], F_GETFD) != -1;
-	check(count == 64, "detach closed none of the program's descriptors (%d of 64 left)", count);
+	check(count == 64, "detach closed none of the program's descriptors (%d of 64 left)",
+	      count);
 	party_report(count);
 	return 0;
 }

@@ -124,7 +124,8 @@ int main(int argc, char **argv)
 
 	check_error(mshare_map(fd, 0, page(), RW, 0, -1, 0), ETIMEDOUT,
 		    "a wait full of signals ends when the limit is reached");
-	check(ticks - before > 10, "handlers ran during the wait (%d times)", (int)(ticks - before));
+	check(ticks - before > 10, "handlers ran during the wait (%d times)",
+	      (int)(ticks - before));
 	timer(0);
 	p_continue(&s);
 	mshare_set_timeout(30000);

@@ -140,8 +140,8 @@ static inline bool settles(int fd, uint32_t attachments, uint32_t stragglers)
 			return true;
 		usleep(1000);
 	} while (now_ms() < end);
-	note("attachments %u (wanted %u), stragglers %u (wanted %u)", info.attachments,
-	     attachments, info.stragglers, stragglers);
+	note("attachments %u (wanted %u), stragglers %u (wanted %u)", info.attachments, attachments,
+	     info.stragglers, stragglers);
 	return false;
 }
 
