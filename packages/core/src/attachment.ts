@@ -24,8 +24,8 @@ const TypedArray = Object.getPrototypeOf(Uint8Array)
  * views and handles of their own.
  *
  * Views are over what is mapped and readable when they are made, a `RangeError` (`ERR_NOT_MAPPED`)
- * otherwise; a write to what is mapped read-only is SIGSEGV. All views of one stretch of readable
- * memory have one ArrayBuffer, that of the whole stretch. When the attachment is detached its
+ * otherwise; a write to what is mapped read-only is SIGSEGV. Views share ArrayBuffers: one is made
+ * over a whole stretch of readable memory, whatever part of it was asked for. When the attachment is detached its
  * ArrayBuffers are detached first: views are empty from then on, and never crash.
  *
  * `Atomics` work between processes as between threads, with these ArrayBuffers as with

@@ -325,8 +325,8 @@ export class Region<A extends Access = 'rw'> {
   /**
    * Attach the window to this process, at the region's base unless the options say otherwise.
    * **First read what {@link Attachment} says first.**
-   * @throws MshareError `EADDRINUSE` if the process uses the addresses; `EACCES`; `ENODATA` before
-   * {@link reserve}
+   * @throws MshareError `EADDRINUSE` if the process uses the addresses, as it does for an attachment
+   * with another `prot`; `EACCES`; `ENODATA` before {@link reserve}
    */
   attach(options: AttachOptions & { prot: 'r' }): ReadonlyAttachment
   attach(options?: AttachOptions): A extends 'r' ? ReadonlyAttachment : Attachment
@@ -402,13 +402,7 @@ export class Region<A extends Access = 'rw'> {
       (toBoolean(populate, 'populate') ? MAP_POPULATE : 0) |
       (toBoolean(hugetlb, 'hugetlb') ? MAP_HUGETLB : 0)
     const { fd, path } = this.#handle
-    const rest = [
-      bytes,
-      toProt(prot),
-      flags,
-      backing ? toFd(backing.fd, 'backing.fd') : -1,
-      backing ? toBytes(backing.offset ?? 0, 'backing.offset') : 0,
-    ]
+    const rest = [bytes, toProt(prot), flags, ...toBacking(backing)]
     if (offset !== undefined) {
       const at = toBytes(offset, 'offset')
       yield* call('mshare_map', [fd, at, ...rest], path)
@@ -633,6 +627,12 @@ function* findGap({ fd, path }: Handle, length: number): Operation<number> {
 
 function toWindow({ size, base = 0 }: ReserveOptions): [base: number, size: number] {
   return [toBytes(base, 'base'), toBytes(size, 'size')]
+}
+
+function toBacking(backing: MapOptions['backing']): [fd: number, offset: number] {
+  if (backing === undefined) return [-1, 0]
+  const { fd, offset = 0 } = toOptions(backing)
+  return [toFd(fd, 'backing.fd'), toBytes(offset, 'backing.offset')]
 }
 
 function toRange(options: RangeOptions): Range {

@@ -20,12 +20,10 @@ interface Use {
 const uses = new Set<Use>()
 
 /** A change of a region that is being made at present: no views there that it would hurt. */
-interface Change {
+interface Change extends Span {
   readonly identity: string
   /** The rights it takes away, as in a Prot. */
   readonly taken: string
-  readonly start: number
-  readonly end: number
 }
 
 const changes = new Set<Change>()
@@ -57,9 +55,13 @@ function handleExit(): void {
   })
 }
 
-interface Slot {
+/** [start, end) of a region. */
+interface Span {
   readonly start: number
   readonly end: number
+}
+
+interface Slot extends Span {
   readonly buffer: WeakRef<ArrayBuffer>
 }
 
@@ -130,21 +132,33 @@ export class Views {
         )
       }
     }
-    const slot = fit(stretch, offset, end)
-    const buffer = this.#buffer(slot.start, slot.end)
-    return { buffer, byteOffset: offset - slot.start, byteLength: end - offset }
+    const slot = this.#slot(stretch, offset, end)
+    return { buffer: slot.buffer, byteOffset: offset - slot.start, byteLength: end - offset }
   }
 
-  #buffer(start: number, end: number): ArrayBuffer {
-    for (const slot of this.#slots) {
-      const buffer = slot.buffer.deref()
-      if (buffer && slot.start === start && slot.end === end) return buffer
+  /**
+   * A buffer that has [offset, end): one there is; or a new one over what of the stretch no buffer
+   * shows, so that those of memory that grows by and by add up to what there is, which is what the
+   * garbage collector is told; or, where that is not enough, over the whole stretch.
+   */
+  #slot(stretch: Span, offset: number, end: number): Span & { buffer: ArrayBuffer } {
+    let { start: low, end: high } = stretch
+    let overlap = false
+    for (const { start: from, end: to, buffer: weak } of this.#slots) {
+      const buffer = weak.deref()
+      // What a peer has unmapped a part of, is not handed out again.
+      if (!buffer?.byteLength || from < stretch.start || stretch.end < to) continue
+      if (from <= offset && end <= to) return { start: from, end: to, buffer }
+      if (to <= offset) low = Math.max(low, to)
+      else if (end <= from) high = Math.min(high, from)
+      else overlap = true
     }
-    const buffer = getLibrary().view(this.address + BigInt(start), end - start)
+    const { start, end: stop } = fit(overlap ? stretch : { start: low, end: high }, offset, end)
+    const buffer = getLibrary().view(this.address + BigInt(start), stop - start)
     owners.set(buffer, this)
-    this.#slots = this.#slots.filter((slot) => slot.buffer.deref())
-    this.#slots.push({ start, end, buffer: new WeakRef(buffer) })
-    return buffer
+    this.#slots = this.#slots.filter((slot) => slot.buffer.deref()?.byteLength)
+    this.#slots.push({ start, end: stop, buffer: new WeakRef(buffer) })
+    return { start, end: stop, buffer }
   }
 
   /** The buffers that show a part of the range. */
@@ -181,7 +195,7 @@ function allViews(): Views[] {
 }
 
 /** The longest stretch around offset that can be read; empty if offset itself cannot. */
-function readable(mappings: Mapping[], offset: number): { start: number; end: number } {
+function readable(mappings: Mapping[], offset: number): Span {
   let start = 0
   let end = 0
   for (const mapping of mappings) {
@@ -195,8 +209,8 @@ function readable(mappings: Mapping[], offset: number): { start: number; end: nu
   return start <= offset && offset < end ? { start, end } : { start: 0, end: 0 }
 }
 
-/** The part of a stretch that one buffer shows: all of it, or as much as a buffer can. */
-function fit(stretch: { start: number; end: number }, offset: number, end: number) {
+/** The part of a stretch that one buffer shows: all of it, or as much as a buffer can have. */
+function fit(stretch: Span, offset: number, end: number): Span {
   if (stretch.end - stretch.start <= longestView) return stretch
   const start = offset - ((offset - stretch.start) % longestView)
   if (end <= start + longestView) return { start, end: Math.min(start + longestView, stretch.end) }

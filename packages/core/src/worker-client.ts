@@ -45,8 +45,12 @@ function startWorker(): Worker {
   const { path, driver } = getLibrary()
   const workerData: WorkerSetup = { path, driver }
   // Beside this file, which is .ts where sources are run as they are.
-  const file = new URL(`./worker${extname(import.meta.url)}`, import.meta.url)
-  const started = new Worker(file, { workerData, name: 'mshare' })
+  const extension = extname(import.meta.url)
+  const file = new URL(`./worker${extension}`, import.meta.url)
+  // Of the program's own options (--input-type, --inspect …) only those that make sources run.
+  const execArgv =
+    extension === '.ts' ? process.execArgv.filter((_, i, all) => isImport(all, i)) : []
+  const started = new Worker(file, { workerData, execArgv, name: 'mshare' })
   started.unref()
   started.on('message', ({ outcome, args }: Reply) => {
     const first = pending.shift()
@@ -75,4 +79,8 @@ function startWorker(): Worker {
     }
   })
   return started
+}
+
+function isImport(args: string[], i: number): boolean {
+  return args[i] === '--import' || args[i - 1] === '--import'
 }
