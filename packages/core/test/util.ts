@@ -2,6 +2,7 @@
 import { type ChildProcess, execFileSync, fork, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
 import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import { dirname } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
@@ -178,6 +179,10 @@ export class Thread extends Remote {
 }
 
 let program: string | undefined
+afterAll(() => {
+  if (program !== undefined) rmSync(dirname(program), { recursive: true })
+  program = undefined
+})
 
 /** A process in C: see peer.c for what it can be told. */
 export class Native {
@@ -220,7 +225,6 @@ export class Native {
 function compile(): string {
   const directory = mkdtempSync('/tmp/mshare-ts-peer-')
   const file = `${directory}/peer`
-  process.on('exit', () => rmSync(directory, { recursive: true, force: true }))
   const libmshare = path('../../../libmshare')
   const arguments_ = ['-O1', '-g', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE', '-pthread']
   const link = [`${libmshare}/build/libmshare.a`, '-o', file]
