@@ -624,6 +624,12 @@ static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
 
 /* --- changing a region -------------------------------------------------------------------- */
 
+/* mshare(): the caller's memory that the window takes the place of. */
+struct adoption {
+	const struct segment *segments;
+	size_t count;
+};
+
 struct change {
 	const char *verb;
 	int user_fd; /* the caller's, for messages */
@@ -641,6 +647,7 @@ struct change {
 	uint64_t length; /* or the window */
 	int prot;
 	int flags; /* or the advice */
+	const struct adoption *adoption;
 
 	int opened;          /* what was opened for it, or -1 */
 	struct change *next; /* in changes */
@@ -1595,12 +1602,6 @@ struct attachment {
 	int dead;              /* errno for which the window was given up */
 };
 
-/* mshare(): the caller's memory that the window takes the place of. */
-struct adoption {
-	const struct segment *segments;
-	size_t count;
-};
-
 static pthread_mutex_t registry_lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t registry_changed = PTHREAD_COND_INITIALIZER;
 static struct attachment *registry;
@@ -2483,28 +2484,76 @@ static int segment_copy(int fd, int memory, int pagemap, uint64_t base,
 	return err;
 }
 
-static int adopt_contents(int fd, uint64_t base, const struct segment *segments, size_t count)
+/*
+ * All segments in one change. Nobody else knows the file yet, and it goes with its
+ * descriptor: there is nothing to undo.
+ */
+static int adopt_segments(struct change *change, int memory, int pagemap)
+{
+	const struct adoption *adoption = change->adoption;
+	struct image *next;
+	uint64_t bytes = 0;
+	int err;
+
+	if (recover(change) == -1)
+		return -1;
+	if (adoption->count > TABLE_MAX)
+		return fail(E2BIG, "%s: the region would have more than %u mappings", change->verb,
+			    TABLE_MAX);
+	next = image_new(adoption->count);
+	if (!next)
+		return fail(ENOMEM, "%s: no memory", change->verb);
+	for (size_t i = 0; i < adoption->count; i++) {
+		const struct segment *segment = &adoption->segments[i];
+
+		next->entries[next->count++] = (struct entry){segment->address -
+								      change->header.base,
+							      segment->length,
+							      (uint32_t)segment->prot, 0};
+		change->prot |= segment->prot;
+		bytes += segment->length;
+	}
+	err = table_room(change, next->count);
+	if (err) {
+		free(next);
+		return fail_change(change, err);
+	}
+	if (exec_check(change) == -1 || memory_check(change->owner.fd, bytes, change->verb) == -1) {
+		free(next);
+		return -1;
+	}
+	for (uint32_t i = 0; i < next->count && !err; i++) {
+		change->offset = next->entries[i].offset;
+		change->length = next->entries[i].length;
+		err = allocate(change);
+		if (!err)
+			err = segment_copy(change->owner.fd, memory, pagemap, change->header.base,
+					   &adoption->segments[i]);
+	}
+	if (!err)
+		return commit(change, next);
+	free(next);
+	if (err == ENOSPC || err == ENOMEM)
+		return memory_fail(change->owner.fd, err, bytes, change->verb);
+	return fail(err, "%s: cannot copy the memory that is there into the region", change->verb);
+}
+
+static int body_adopt(struct change *change)
 {
 	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
 	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
-	int err = memory == -1 || pagemap == -1 ? errno : 0;
+	int result;
 
-	for (size_t i = 0; i < count && !err; i++) {
-		uint64_t offset = segments[i].address - base;
-
-		if (shm_map(fd, offset, segments[i].length, segments[i].prot, 0, -1, 0) == -1) {
-			err = -1;
-			break;
-		}
-		err = segment_copy(fd, memory, pagemap, base, &segments[i]);
-	}
-	if (err > 0)
-		fail(err, "mshare: cannot copy the memory that is there into the region");
+	if (memory != -1 && pagemap != -1)
+		result = adopt_segments(change, memory, pagemap);
+	else
+		result = fail(errno, "%s: cannot read memory through /proc/self/%s", change->verb,
+			      memory == -1 ? "mem" : "pagemap");
 	if (memory != -1)
 		close(memory);
 	if (pagemap != -1)
 		close(pagemap);
-	return err ? -1 : 0;
+	return result;
 }
 
 static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
@@ -2522,7 +2571,9 @@ static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint
 		return fail(errno, "%s: cannot make a file for the region \"%.100s\"", verb, leaf);
 	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
-	if (shm_reserve(fd, base, length) == -1 || adopt_contents(fd, base, segments, count) == -1)
+	if (shm_reserve(fd, base, length) == -1 ||
+	    change_region(&(struct change){.verb = verb, .body = body_adopt, .adoption = &adoption},
+			  fd) == -1)
 		goto out;
 	if (linkat(AT_FDCWD, path, parent, leaf, AT_SYMLINK_FOLLOW) == -1) {
 		fail(errno, "%s: cannot give the region the name \"%.100s\"", verb, leaf);
