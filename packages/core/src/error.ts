@@ -63,7 +63,10 @@ export function errnoName(errno: number): string {
   return names.get(errno) ?? `errno ${errno}`
 }
 
-/** By function and errno, or by errno: what the sentence from C says in words of C. */
+/**
+ * By function and errno, or by errno for calls on a region's descriptor: what the sentence from C
+ * says in words of C.
+ */
 const hints: Record<string, string> = {
   'mshare_open EEXIST': 'Region.open() takes the one there is, Region.openOrCreate() either',
   'mshare_open ENOENT': 'Region.create() or Region.openOrCreate() makes it',
@@ -72,12 +75,15 @@ const hints: Record<string, string> = {
   'mshare_attach EADDRINUSE':
     "Pass `anywhere: true` to take other addresses; the region's pointers then mean nothing here",
   'mshare_attach EACCES': "Pass `prot: 'r'`, or open the region with access 'rw'",
+  'mshare_reopen EACCES': "The region's mode does not allow it",
   ENODATA: 'region.reserve({ size }) gives it one',
   EACCES: "A change needs a region that was opened with access 'rw'",
   EBUSY: 'Nothing was changed; info().stragglers counts who is behind; try again',
   ETIMEDOUT:
     'The change is published and will arrive; info().stragglers counts who is behind; Region.setTimeout() sets how long to wait',
 }
+
+const contents = ['mshare_reserve', 'mshare_map', 'mshare_unmap', 'mshare_protect', 'mshare_advise']
 
 /** The error of a call of libmshare that failed. */
 export function callError(
@@ -87,14 +93,9 @@ export function callError(
   path?: string,
 ): MshareError {
   const code = errnoName(errno)
-  // Rights on a name are not about access 'rw'.
-  const general = call === 'mshare_open' || call === 'mshare_reopen' ? undefined : hints[code]
-  const where = path === undefined || message.includes(path) ? message : `'${path}': ${message}`
-  return new MshareError(where, {
-    code,
-    errno,
-    syscall: call,
-    path,
-    hint: hints[`${call} ${code}`] ?? general,
-  })
+  const general = contents.includes(call) || call === 'mshare_attach' ? hints[code] : undefined
+  return new MshareError(
+    path === undefined || message.includes(path) ? message : `'${path}': ${message}`,
+    { code, errno, syscall: call, path, hint: hints[`${call} ${code}`] ?? general },
+  )
 }

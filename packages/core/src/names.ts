@@ -1,5 +1,6 @@
 // SPDX-License-Identifier: MIT
-import { closeSync, constants, type Dirent, openSync, readdirSync } from 'node:fs'
+import { closeSync, constants as fs, openSync, readdirSync } from 'node:fs'
+import { constants } from 'node:os'
 import { toMode, toName } from './arguments.js'
 import { errnoName, MshareError } from './error.js'
 import { call, type Operation } from './operation.js'
@@ -21,7 +22,7 @@ export function* list(directory: string): Operation<string[]> {
   const components = directory === '' ? [] : directory.split('/')
   toName(directory, 'list')
   if (components.some((component) => ['', '.', '..'].includes(component))) {
-    throw listError(directory, 'EINVAL', 'a name is relative, without empty, . and .. components')
+    throw listError(directory, constants.errno.EINVAL, 'it has an empty, . or .. component')
   }
   const root = (yield* call('mshare_root', [])) as number
   const opened: number[] = []
@@ -35,7 +36,7 @@ export function* list(directory: string): Operation<string[]> {
   } catch (error) {
     const { errno, message } = error as NodeJS.ErrnoException
     if (errno === undefined) throw error
-    throw listError(directory, errnoName(-errno), message, error)
+    throw listError(directory, -errno, message, error)
   } finally {
     for (const fd of opened) closeSync(fd)
     yield* call('close', [root])
@@ -43,9 +44,7 @@ export function* list(directory: string): Operation<string[]> {
 }
 
 function* regions(directory: number, prefix: string): Generator<string> {
-  let entries: Dirent[]
-  entries = readdirSync(`/proc/self/fd/${directory}`, { withFileTypes: true })
-  for (const entry of entries) {
+  for (const entry of readdirSync(`/proc/self/fd/${directory}`, { withFileTypes: true })) {
     if (entry.isFile()) yield prefix + entry.name
     if (!entry.isDirectory()) continue
     let fd: number
@@ -67,21 +66,17 @@ function* regions(directory: number, prefix: string): Generator<string> {
 
 /** Never through a symbolic link, as the names that libmshare opens. */
 function openDirectory(parent: number, component: string): number {
-  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = constants
+  const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs
   return openSync(`/proc/self/fd/${parent}/${component}`, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
 }
 
-function listError(path: string, code: string, why: string, cause?: unknown): MshareError {
-  const errno = (cause as NodeJS.ErrnoException | undefined)?.errno
+function listError(path: string, errno: number, why: string, cause?: unknown): MshareError {
   return new MshareError(`list: '${path}' cannot be listed: ${why}`, {
-    code,
-    errno: errno === undefined ? constantsErrno(code) : -errno,
+    code: errnoName(errno),
+    errno,
     syscall: 'list',
     path,
+    hint: "Pass the name of a directory, relative to the root, or '' for the root",
     cause,
   })
-}
-
-function constantsErrno(code: string): number | undefined {
-  return code === 'EINVAL' ? 22 : undefined
 }

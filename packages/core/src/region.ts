@@ -234,12 +234,12 @@ export class Region<A extends Access = 'rw'> {
    * {@link Attachment.detach}. Nothing happens the second time.
    */
   close(): void {
-    for (const views of this.#closing()) runSync(views.detach())
+    for (const views of this.#beginClose()) runSync(views.detach())
   }
 
-  /** {@link close}; what blocks is done on the worker thread. */
+  /** {@link close}, on the worker thread; the ArrayBuffers are empty when this returns. */
   async closeAsync(): Promise<void> {
-    for (const views of this.#closing()) await runAsync(views.detach())
+    await Promise.all(this.#beginClose().map((views) => runAsync(views.detach())))
   }
 
   /** {@link close}: `using region = Region.open('name')`. */
@@ -370,14 +370,12 @@ export class Region<A extends Access = 'rw'> {
     return this.#handle.use(() => runAsync(operation()))
   }
 
-  *#closing(): Generator<Views> {
-    if (this.#handle.closed) return
+  /** Close the descriptor; what is left to detach, with its views empty already. */
+  #beginClose(): Views[] {
     const all = viewsThrough(this.#handle)
-    try {
-      yield* all
-    } finally {
-      this.#handle.close()
-    }
+    for (const views of all) views.detachBuffers()
+    this.#handle.close()
+    return all
   }
 
   *#reopen<B extends Access>(access: B): Operation<Region<B>> {
@@ -487,7 +485,7 @@ function* openOrCreate(name: string, options: CreateOptions): Operation<Region> 
 
 function* openToCreate(name: string, options: CreateOptions, flags: number): Operation<Region> {
   const { size, base, mode = 0o600, require } = toOptions(options)
-  const window = size === undefined ? undefined : toWindow({ size, ...(base && { base }) })
+  const window = size === undefined ? undefined : toWindow(size, base)
   const file = toName(name, 'mshare_open')
   if (toRequirement(require)) yield* requireOfRoot(name)
   const fd = (yield* call('mshare_open', [file, fs.O_RDWR | flags, toMode(mode)], name)) as number
@@ -497,8 +495,8 @@ function* openToCreate(name: string, options: CreateOptions, flags: number): Ope
     const exclusive = (flags & fs.O_EXCL) !== 0
     if (exclusive || (error as MshareError).code !== 'EEXIST') {
       yield* call('close', [fd])
-      // Ours, and of no use.
-      if (exclusive) yield* unlink(name)
+      // Ours, and of no use. Why that is comes before what becomes of it.
+      if (exclusive) yield { name: 'mshare_unlink', args: [file] }
       throw error
     }
   }
@@ -520,7 +518,7 @@ function* open<A extends Access>(name: string, options: OpenOptions<A>): Operati
 
 function* unnamed(options: CreateOptions): Operation<Region> {
   const { size, base, mode = 0o600, require } = toOptions(options)
-  const window = size === undefined ? undefined : toWindow({ size, ...(base && { base }) })
+  const window = size === undefined ? undefined : toWindow(size, base)
   const flags = toRequirement(require) ? REQUIRE_SHARED_PAGE_TABLES : 0
   const fd = (yield* call('mshare_create', [flags, toMode(mode)])) as number
   try {
@@ -574,7 +572,8 @@ function requirementError(path: string | undefined): MshareError {
 }
 
 function* reserve(fd: number, options: ReserveOptions, path?: string): Operation<void> {
-  yield* call('mshare_reserve', [fd, ...toWindow(toOptions(options))], path)
+  const { size, base } = toOptions(options)
+  yield* call('mshare_reserve', [fd, ...toWindow(size, base)], path)
 }
 
 function* probe(): Operation<Probe> {
@@ -625,7 +624,7 @@ function* findGap({ fd, path }: Handle, length: number): Operation<number> {
   )
 }
 
-function toWindow({ size, base = 0 }: ReserveOptions): [base: number, size: number] {
+function toWindow(size: Size, base: Size = 0): [base: number, size: number] {
   return [toBytes(base, 'base'), toBytes(size, 'size')]
 }
 

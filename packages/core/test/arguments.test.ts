@@ -54,6 +54,7 @@ describe.each<[string, ErrorConstructor, unknown[]]>([
         () => Region.create('bad', { size: bad }),
         () => Region.openOrCreate('bad', { size: bad }),
         () => Region.unnamed({ size: bad }),
+        () => Region.unnamed({ size: '1GiB', base: bad }),
         () => region.reserve({ size: bad }),
         () => region.map({ length: bad }),
         () => region.map({ length: PAGE, offset: bad }),

@@ -225,8 +225,9 @@ describe('after the end', () => {
       const two = other.attach({ prot: 'r', anywhere: true })
       const had = views(one)
       const read = two.array(Uint8Array)
-      await other[close]()
+      const closed = other[close]()
       expectEmpty(had)
+      await closed
       expect(read).toHaveLength(0)
       expect([one.detached, two.detached]).toEqual([true, true])
     }

@@ -174,6 +174,26 @@ describe('the driver', () => {
   })
 })
 
+test('a worker thread that dies: ERR_WORKER for what was pending, and then another one', async () => {
+  const codes = await result(`
+    const { createRequire, syncBuiltinESMExports } = await import('node:module')
+    const threads = createRequire('/')('node:worker_threads')
+    const { Worker } = threads
+    threads.Worker = class extends Worker {
+      constructor() { super('throw new Error("boom")', { eval: true, execArgv: [] }) }
+    }
+    syncBuiltinESMExports()
+    const region = Region.unnamed({ size: '1GiB' })
+    const results = await Promise.allSettled([region.infoAsync(), region.infoAsync()])
+    threads.Worker = Worker
+    syncBuiltinESMExports()
+    return [
+      ...results.map(({ reason }) => reason.code),
+      results[0].reason.message.includes('boom'),
+      (await region.infoAsync()).window]`)
+  expect(codes).toEqual(['ERR_WORKER', 'ERR_WORKER', true, 2 ** 30])
+})
+
 describe('detaching', () => {
   test.each([[[]], [['--allow-natives-syntax']], [['--disallow-code-generation-from-strings']]])(
     'works with node %j, and leaves the flag as it was',
