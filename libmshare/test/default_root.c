@@ -5,8 +5,6 @@
  */
 #include "mount_util.h"
 
-#include <sys/sysmacros.h>
-
 static char path[64];
 static uid_t uid;
 
@@ -35,8 +33,11 @@ int main(int argc, char **argv)
 	struct stat st, again;
 	char file[128];
 
-	/* A user that nobody is. */
-	uid = 2000000 + (uid_t)getpid();
+	/* A /dev/shm of one's own, and a root to be named in it. */
+	private_mounts();
+	must(mount("mshare-test", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") == 0);
+	must(mkdir("/dev/shm/given", 0755) == 0 && setenv("MSHARE_ROOT", "/dev/shm/given", 1) == 0);
+	uid = STRANGER + 1;
 	snprintf(path, sizeof(path), "/dev/shm/mshare-%u", uid);
 	must(lstat(path, &st) != 0 && errno == ENOENT);
 

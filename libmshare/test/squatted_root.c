@@ -4,7 +4,7 @@
  * caller's own, or not closed to others, is refused: EPERM naming the owner; a
  * link is not followed.
  */
-#include "test.h"
+#include "mount_util.h"
 
 static char path[64], target[80];
 static uid_t uid;
@@ -32,12 +32,13 @@ int main(int argc, char **argv)
 	if (!on_shm())
 		skip_all("the root of msharefs is the administrator's");
 	struct stat st;
-	char file[128];
-
-	uid = 3000000 + (uid_t)getpid();
+	/* A /dev/shm of one's own: the real one is other people's. */
+	private_mounts();
+	must(mount("mshare-test", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") == 0);
+	must(unsetenv("MSHARE_ROOT") == 0);
+	uid = STRANGER + 1;
 	snprintf(path, sizeof(path), "/dev/shm/mshare-%u", uid);
 	snprintf(target, sizeof(target), "/dev/shm/mshare-%u-target", uid);
-	snprintf(file, sizeof(file), "%s/region", path);
 	must(lstat(path, &st) != 0 && errno == ENOENT);
 	struct peer p = peer_exec();
 
@@ -111,10 +112,19 @@ int main(int argc, char **argv)
 	must(chown(path, uid, uid) == 0);
 	check(p_unlink(&p, "region") == 0 && rmdir(path) == 0, "its own again");
 	check(p_end(&p), "the peer ended well");
-	/* If something above went wrong: nothing is to be left in /dev/shm. */
-	unlink(file);
-	unlink(path);
-	rmdir(path);
-	rmdir(target);
+
+	/* Who may open anything is deceived no more easily: it is the owner that counts. */
+	snprintf(path, sizeof(path), "/dev/shm/mshare-0");
+	must(mkdir(path, 0700) == 0 && chown(path, STRANGER, STRANGER) == 0);
+	struct peer r = peer_fork();
+
+	refused(&r, EPERM, "uid 54321", "another user's closed directory, for root");
+	check_error(mshare_root(), EPERM, "mshare_root() there");
+	check(rmdir(path) == 0, "nothing was made in it");
+	must(mkdir(path, 0700) == 0);
+	fd = mshare_root();
+	check(fd >= 0, "root's own is good");
+	close(fd);
+	check(p_end(&r), "the peer ended well");
 	return done();
 }
