@@ -2529,6 +2529,8 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 		if (!err)
 			err = segment_copy(change->owner.fd, memory, pagemap, change->header.base,
 					   &adoption->segments[i]);
+		if (!err)
+			err = test_point("map-allocated");
 	}
 	if (!err)
 		return commit(change, next);
