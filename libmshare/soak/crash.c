@@ -36,7 +36,7 @@ struct log {
 static struct {
 	_Atomic uint32_t end;
 	struct log logs[MOST];
-} *shared;
+} * shared;
 
 static const char *name;
 static uint64_t seed, processes, rounds;
@@ -134,8 +134,8 @@ static void change(void)
 	mine->calls++;
 	if (hole) {
 		begin_work(MAPPING, first, count, prot, 0);
-		TRY(mshare_map(region, offset, length, prot,
-			       below(4) ? 0 : MSHARE_MAP_NORESERVE, -1, 0));
+		TRY(mshare_map(region, offset, length, prot, below(4) ? 0 : MSHARE_MAP_NORESERVE,
+			       -1, 0));
 		for (size_t i = first; i < first + count; i++)
 			mine->pages[i] = (struct slot){prot, 0};
 	} else if (below(3)) {
@@ -299,8 +299,7 @@ static bool slice_read(int fd, unsigned int index, int *prots)
 static bool slice_check(int fd, unsigned int index)
 {
 	struct log *log = &shared->logs[index];
-	bool pending = log->doing == MAPPING || log->doing == UNMAPPING ||
-		       log->doing == PROTECTING;
+	bool pending = log->doing == MAPPING || log->doing == UNMAPPING || log->doing == PROTECTING;
 	size_t first = log->first, end = first + log->count;
 	int prots[SLICE], done = -1;
 
@@ -375,8 +374,7 @@ static bool all_well(void)
 		if (waitid(P_PID, (id_t)workers[i].pid, &si, WEXITED | WNOHANG | WNOWAIT) == 0 &&
 		    si.si_pid) {
 			note("worker %u (process %d) ended by itself: code %d, status %d; %s", i,
-			     workers[i].pid, si.si_code, si.si_status,
-			     shared->logs[i].complaint);
+			     workers[i].pid, si.si_code, si.si_status, shared->logs[i].complaint);
 			well = false;
 		}
 	}

@@ -120,7 +120,8 @@ int main(int argc, char **argv)
 	if (TEST_ASAN || TEST_TSAN) {
 		skip("memory and address space", "the sanitizer keeps what is freed");
 	} else {
-		/* A thread may start before the last one has given its stack back: a few are kept. */
+		/* A thread may start before the last one has given its stack back: a few are kept.
+		 */
 		check(b.rss <= a.rss + 1024, "memory: VmRSS %ld kB, was %ld", b.rss, a.rss);
 		check(b.data <= a.data + 2048, "memory: VmData %ld kB, was %ld", b.data, a.data);
 		check(b.heap <= a.heap + 4096, "memory: malloc() %ld bytes, was %ld", b.heap,

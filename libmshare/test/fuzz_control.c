@@ -42,7 +42,7 @@ struct control {
 	} state;
 	char gap3[4096 - 128 - 40];
 	struct table tables[2]; /* in the file TABLE_ROOM apart */
-	uint64_t size;	        /* of the file */
+	uint64_t size;          /* of the file */
 };
 
 static uint64_t random_state;
@@ -114,9 +114,25 @@ static void control_write(int fd, const struct control *c)
 static uint64_t odd_number(uint64_t near)
 {
 	static const uint64_t odd[] = {
-		0, 1, 4095, 4096, 8192, GIB - 4096, GIB - 1, GIB, GIB + 1, GIB + 4096, 2 * GIB,
-		UINT64_C(1) << 46, UINT64_C(1) << 47, (UINT64_C(1) << 47) - GIB, UINT64_C(1) << 62,
-		UINT64_C(1) << 63, UINT64_MAX, UINT64_MAX - 4095, UINT64_MAX / 4096 * 4096,
+		0,
+		1,
+		4095,
+		4096,
+		8192,
+		GIB - 4096,
+		GIB - 1,
+		GIB,
+		GIB + 1,
+		GIB + 4096,
+		2 * GIB,
+		UINT64_C(1) << 46,
+		UINT64_C(1) << 47,
+		(UINT64_C(1) << 47) - GIB,
+		UINT64_C(1) << 62,
+		UINT64_C(1) << 63,
+		UINT64_MAX,
+		UINT64_MAX - 4095,
+		UINT64_MAX / 4096 * 4096,
 	};
 
 	switch (below(4)) {
@@ -211,8 +227,8 @@ static void mutate(struct control *c, enum kind kind)
 	case WORD_LIES:
 		c->words[below(2) ? 0 : below(3)] = (uint32_t)odd_number(c->words[0]);
 		if (below(2))
-			c->tables[c->words[0] & 1].generation =
-				c->words[0] | (below(2) ? rnd() << 32 : 0);
+			c->tables[c->words[0] & 1].generation = c->words[0] |
+								(below(2) ? rnd() << 32 : 0);
 		break;
 	case STATE_LIES:
 		switch (below(4)) {
@@ -280,7 +296,7 @@ static void mutate(struct control *c, enum kind kind)
 	case CUT_SHORT: {
 		static const uint64_t sizes[] = {0, 1, 39, 40, 64, 100, 128, 4095, 4096, 5000};
 
-		c->size = below(2) ? sizes[below(10)]
+		c->size = below(2)   ? sizes[below(10)]
 			  : below(2) ? below(4096 + 2 * TABLE_ROOM)
 				     : odd_number(c->size) & ~(UINT64_C(3) << 62);
 		break;
@@ -308,8 +324,8 @@ static void mutate(struct control *c, enum kind kind)
 
 static bool allowed(int err)
 {
-	static const int list[] = {EUCLEAN, EINVAL,	ENODATA, EBUSY, ETIMEDOUT, EEXIST,
-				   ENOMEM,  ENOSPC,	EADDRINUSE, E2BIG, EFBIG,  EOVERFLOW};
+	static const int list[] = {EUCLEAN, EINVAL, ENODATA,    EBUSY, ETIMEDOUT, EEXIST,
+				   ENOMEM,  ENOSPC, EADDRINUSE, E2BIG, EFBIG,     EOVERFLOW};
 
 	for (size_t i = 0; i < sizeof(list) / sizeof(list[0]); i++)
 		if (err == list[i])
@@ -325,8 +341,8 @@ static bool good;
 		errno = 0;                                                                         \
 		bool ok_ = (int64_t)(call) != -1;                                                  \
 		int e_ = errno;                                                                    \
-		if (!ok_ && (!allowed(e_) || e_ != mshare_errno() ||                               \
-			     strlen(mshare_errmsg()) < 10)) {                                      \
+		if (!ok_ &&                                                                        \
+		    (!allowed(e_) || e_ != mshare_errno() || strlen(mshare_errmsg()) < 10)) {      \
 			note("  %s: errno %d (%s), \"%s\"", #call, e_, strerror(e_),               \
 			     mshare_errmsg());                                                     \
 			good = false;                                                              \
@@ -516,8 +532,8 @@ int main(int argc, char **argv)
 	int fd = region_new(unique("pristine"), GIB);
 
 	for (size_t i = 0; i < 8; i++)
-		must(mshare_map(fd, i * 8 * page(), 4 * page(), i % 3 ? RW : PROT_READ, 0, -1,
-				0) == 0);
+		must(mshare_map(fd, i * 8 * page(), 4 * page(), i % 3 ? RW : PROT_READ, 0, -1, 0) ==
+		     0);
 	control_read(fd, &pristine);
 	struct control again = pristine;
 

@@ -64,7 +64,8 @@ int main(int argc, char **argv)
 	close(f);
 	pattern[strcspn(pattern, "\n")] = 0;
 	if (strncmp(pattern, "core", 4) || strchr(pattern, '/'))
-		skip_all("core dumps of this system go elsewhere (core_pattern is \"%s\")", pattern);
+		skip_all("core dumps of this system go elsewhere (core_pattern is \"%s\")",
+			 pattern);
 	if (TEST_ASAN || TEST_TSAN)
 		skip_all("a core of the sanitizer's shadow memory would be terabytes");
 	name = unique("region");

@@ -27,7 +27,8 @@ int main(int argc, char **argv)
 	check(mshare_map(fd, 8 * P, P, RW, 0, -1, 0) == 0 && p_store(&p, w + 8 * P, 5) == 0 &&
 		      value_at(w + 8 * P) == 5,
 	      "changes reach it");
-	check(p_map(&p, there, 9 * P, P, RW, 0) == 0 && store(w + 9 * P, 6) == 0, "it changes: map");
+	check(p_map(&p, there, 9 * P, P, RW, 0) == 0 && store(w + 9 * P, 6) == 0,
+	      "it changes: map");
 	check(p_protect(&p, there, 9 * P, P, PROT_READ) == 0 && store(w + 9 * P, 6) == SIGSEGV,
 	      "protect");
 	check(p_unmap(&p, there, 9 * P, P) == 0 && load(w + 9 * P, NULL) == SIGSEGV, "unmap");

@@ -106,7 +106,8 @@ static int replay(void *context, uint64_t offset, uint64_t length, uint32_t prot
 		return ECANCELED;
 	r->sound &= length > 0 && offset % page() == 0 && length % page() == 0 &&
 		    offset + length <= PAGES_MOST * page();
-	r->sound &= r->end == UINT64_MAX || offset > r->end || (offset == r->end && prot != r->last);
+	r->sound &= r->end == UINT64_MAX || offset > r->end ||
+		    (offset == r->end && prot != r->last);
 	if (!r->sound)
 		return EINVAL;
 	for (uint64_t i = offset / page(); i < (offset + length) / page(); i++) {
