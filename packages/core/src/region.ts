@@ -54,6 +54,9 @@ const ATTACH_NOFORK = 0x2
 const ATTACH_REQUIRE_SHARED_TABLES = 0x4
 const ATTACH_REUSE = 0x8
 
+/** A handle for a descriptor that is known to be a region's. */
+let wrap: <A extends Access>(fd: number, access: A, path?: string) => Region<A>
+
 /**
  * A shareable portion of address space: a window of reserved addresses, into which memory is mapped
  * by region offset, and which any number of processes attach.
@@ -80,6 +83,10 @@ export class Region<A extends Access = 'rw'> {
 
   private constructor(handle: Handle) {
     this.#handle = handle
+  }
+
+  static {
+    wrap = (fd, access, path) => new Region(new Handle(fd, access, path))
   }
 
   // --- regions come and go ---
@@ -361,11 +368,6 @@ export class Region<A extends Access = 'rw'> {
     return this.#async(() => askMappings(this.#handle.fd, this.name))
   }
 
-  /** @internal A handle for a descriptor that is known to be a region's. */
-  static wrap<A extends Access>(fd: number, access: A, path?: string): Region<A> {
-    return new Region<A>(new Handle(fd, access, path))
-  }
-
   #async<T>(operation: () => Operation<T>): Promise<T> {
     return this.#handle.use(() => runAsync(operation()))
   }
@@ -381,7 +383,7 @@ export class Region<A extends Access = 'rw'> {
   *#reopen<B extends Access>(access: B): Operation<Region<B>> {
     const flags = openFlags(access)
     const fd = (yield* call('mshare_reopen', [this.#handle.fd, flags], this.name)) as number
-    return Region.wrap(fd, access, this.name)
+    return wrap(fd, access, this.name)
   }
 
   *#map(options: MapOptions): Operation<Range> {
@@ -500,7 +502,7 @@ function* openToCreate(name: string, options: CreateOptions, flags: number): Ope
       throw error
     }
   }
-  return Region.wrap(fd, 'rw', name)
+  return wrap(fd, 'rw', name)
 }
 
 function* open<A extends Access>(name: string, options: OpenOptions<A>): Operation<Region<A>> {
@@ -513,7 +515,7 @@ function* open<A extends Access>(name: string, options: OpenOptions<A>): Operati
     yield* call('close', [fd])
     throw error
   }
-  return Region.wrap(fd, access, name)
+  return wrap(fd, access, name)
 }
 
 function* unnamed(options: CreateOptions): Operation<Region> {
@@ -527,14 +529,14 @@ function* unnamed(options: CreateOptions): Operation<Region> {
     yield* call('close', [fd])
     throw error
   }
-  return Region.wrap(fd, 'rw')
+  return wrap(fd, 'rw')
 }
 
 function* fromFd<A extends Access>(fd: number, options: OpenOptions<A>): Operation<Region<A>> {
   const { access = 'rw' as A, require } = toOptions(options)
   toAccess(access, 'access')
   yield* checkRegion(toFd(fd), toRequirement(require))
-  return Region.wrap(fd, access)
+  return wrap(fd, access)
 }
 
 /** That a descriptor is one of a region, and of one with shared page tables if that is required. */
