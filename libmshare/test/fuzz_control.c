@@ -505,6 +505,177 @@ static void round_run(uint64_t seed, uint64_t number, enum kind *kind)
 	close(fd);
 }
 
+/* One lie each, with all checksums right. What it is about decides who must refuse. */
+enum lie {
+	NO_MAGIC,
+	OTHER_VERSION,
+	NO_WINDOW,
+	WINDOW_UNALIGNED,
+	WINDOW_OF_ANOTHER_SIZE,
+	WINDOW_PAST_THE_END,
+	NO_BASE,
+	BASE_UNALIGNED,
+	BASE_PAST_THE_END,
+	TABLE_OF_ANOTHER_GENERATION,
+	GENERATION_PAST_THE_LIMIT,
+	TOO_MANY_ENTRIES,
+	ENTRY_PAST_THE_WINDOW,
+	POPULATE_PAST_THE_WINDOW,
+	SETTLED_AHEAD,
+	SETTLED_TWO_BEHIND,
+	PUNCH_PAST_THE_WINDOW,
+	PUNCH_THAT_OVERFLOWS,
+	TABLE_ROOM_TOO_LARGE,
+	LIES,
+};
+
+static const char *const lie_names[] = {
+	"no magic",
+	"another version",
+	"a window of 0",
+	"a window that is not aligned",
+	"a window that is not the file's size",
+	"a window larger than the address space",
+	"a base of 0",
+	"a base that is not aligned",
+	"a base so high that the window ends past the address space",
+	"a table of another generation than the word's",
+	"a generation past the limit",
+	"a count past the limit",
+	"an entry past the window",
+	"a populate range past the window",
+	"a settled generation ahead of the table's",
+	"a settled generation two behind the table's",
+	"a punch range past the window",
+	"a punch range that overflows",
+	"more table room than there is",
+};
+
+static void lie_tell(struct control *c, enum lie lie)
+{
+	struct table *t = &c->tables[c->words[0] & 1];
+
+	switch (lie) {
+	case NO_MAGIC:
+		c->header.magic ^= 1;
+		break;
+	case OTHER_VERSION:
+		c->header.version++;
+		break;
+	case NO_WINDOW:
+		c->header.window = 0;
+		c->size = DATA;
+		break;
+	case WINDOW_UNALIGNED:
+		c->header.window += 4096;
+		c->size += 4096;
+		break;
+	case WINDOW_OF_ANOTHER_SIZE:
+		c->header.window += GIB;
+		break;
+	case WINDOW_PAST_THE_END:
+		c->header.window = UINT64_C(1) << 48;
+		c->size = DATA + c->header.window;
+		break;
+	case NO_BASE:
+		c->header.base = 0;
+		break;
+	case BASE_UNALIGNED:
+		c->header.base += 4096;
+		break;
+	case BASE_PAST_THE_END:
+		c->header.base = UINT64_C(1) << 47;
+		break;
+	case TABLE_OF_ANOTHER_GENERATION:
+		t->generation += 2;
+		break;
+	case GENERATION_PAST_THE_LIMIT:
+		t->generation += UINT64_C(1) << 50;
+		c->state.settled = t->generation;
+		break;
+	case TOO_MANY_ENTRIES:
+		t->count = TABLE_MAX + 1;
+		break;
+	case ENTRY_PAST_THE_WINDOW:
+		t->entries[t->count - 1].length = GIB;
+		break;
+	case POPULATE_PAST_THE_WINDOW:
+		t->populate_offset = GIB - 4096;
+		t->populate_length = 8192;
+		break;
+	case SETTLED_AHEAD:
+		c->state.settled++;
+		break;
+	case SETTLED_TWO_BEHIND:
+		c->state.settled -= 2;
+		break;
+	case PUNCH_PAST_THE_WINDOW:
+		c->state.punch_offset = GIB - 4096;
+		c->state.punch_length = 8192;
+		break;
+	case PUNCH_THAT_OVERFLOWS:
+		c->state.punch_offset = 4096;
+		c->state.punch_length = UINT64_MAX - 4095;
+		break;
+	case TABLE_ROOM_TOO_LARGE:
+		c->state.table_room = TABLE_ROOM + 4096;
+		break;
+	case LIES:
+		break;
+	}
+}
+
+static void lies(void)
+{
+	for (enum lie lie = 0; lie < LIES; lie++) {
+		const char *what = lie_names[lie];
+		struct control c = pristine;
+		int err = lie <= OTHER_VERSION ? EINVAL : EUCLEAN;
+		int fd = mshare_open("lie", O_RDWR | O_CREAT | O_EXCL, 0600);
+		struct mshare_info info;
+
+		must(fd >= 0 && mshare_unlink("lie") == 0);
+		lie_tell(&c, lie);
+		checksums(&c);
+		control_write(fd, &c);
+		check_error(mshare_map(fd, 1000 * page(), page(), RW, 0, -1, 0), err, "%s: map",
+			    what);
+		check_error(mshare_unmap(fd, 0, page()), err, "%s: unmap", what);
+		/* Who only looks or attaches has no business with the modifiers' state. */
+		if (lie < SETTLED_AHEAD) {
+			check_error((int64_t)mshare_attach(fd, NULL, RW, 0), err, "%s: attach",
+				    what);
+			check_error(mshare_info(fd, &info, sizeof(info)), err, "%s: info", what);
+		}
+		check_error(mshare_reserve(fd, NULL, GIB),
+			    lie <= OTHER_VERSION                ? EINVAL
+			    : lie < TABLE_OF_ANOTHER_GENERATION ? EUCLEAN
+								: EEXIST,
+			    "%s: reserve", what);
+		struct control after;
+
+		control_read(fd, &after);
+		check(after.size == c.size && !memcmp(&after.header, &c.header, sizeof(c.header)) &&
+			      !memcmp(after.tables, c.tables, sizeof(c.tables)),
+		      "%s: nothing has changed", what);
+		close(fd);
+	}
+
+	/* Zeros are what a reserve that died leaves, but not in a file of any other size. */
+	char zeros[8192] = {0};
+	int fd = mshare_open("lie", O_RDWR | O_CREAT | O_EXCL, 0600);
+
+	must(fd >= 0 && mshare_unlink("lie") == 0);
+	zeros[8000] = 'x';
+	must(write(fd, zeros, sizeof(zeros)) == sizeof(zeros));
+	check_error(mshare_reserve(fd, NULL, GIB), EINVAL,
+		    "a file that begins with zeros: reserve");
+	check_error((int64_t)mshare_attach(fd, NULL, RW, 0), EINVAL, "attach");
+	must(pread(fd, zeros, sizeof(zeros), 0) == sizeof(zeros));
+	check(zeros[8000] == 'x', "it is as it was");
+	close(fd);
+}
+
 struct shared {
 	uint64_t number; /* of the round that is being run */
 	enum kind kind;
@@ -541,6 +712,7 @@ int main(int argc, char **argv)
 	/* Where the table of generation g - 1 is untouched, too. */
 	check(!memcmp(&again, &pristine, sizeof(again)),
 	      "the checksums are computed as the library does");
+	lies();
 	note("seed %" PRIu64 ", rounds %" PRIu64 " from %" PRIu64, seed, rounds, first);
 	mshare_set_timeout(30);
 	probe_prepare();
