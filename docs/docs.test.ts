@@ -124,7 +124,12 @@ describe('README', () => {
   })
 
   it('the C snippet compiles without a warning', () => {
-    run('unused', 'sh', '-c', 'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags libmshare)')
+    run(
+      'unused',
+      'sh',
+      '-c',
+      'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags libmshare)',
+    )
   })
 
   it('the TypeScript snippet has no type errors', () => {

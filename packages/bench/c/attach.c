@@ -71,8 +71,8 @@ static int region(uint64_t size)
 static void map_many(int fd, uint64_t count)
 {
 	for (uint64_t i = 0; i < count; i++)
-		if (mshare_map(fd, 2 * i * PAGE, PAGE, PROT_READ | PROT_WRITE,
-			       MSHARE_MAP_NORESERVE, -1, 0) == -1)
+		if (mshare_map(fd, 2 * i * PAGE, PAGE, PROT_READ | PROT_WRITE, MSHARE_MAP_NORESERVE,
+			       -1, 0) == -1)
 			die("map");
 }
 
