@@ -2,6 +2,7 @@
 #include "backend.h"
 
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
@@ -13,7 +14,7 @@ static void copy_sized(void *to, size_t to_size, const void *from, size_t from_s
 	memcpy(to, from, to_size < from_size ? to_size : from_size);
 }
 
-int mshare_info(int fd, struct mshare_info *info, size_t size)
+static int info_get(int fd, struct mshare_info *info, size_t size)
 {
 	static const char verb[] = "mshare_info";
 	struct mshare_info full = {.page_table_bytes = MSHARE_UNKNOWN};
@@ -39,7 +40,18 @@ int mshare_info(int fd, struct mshare_info *info, size_t size)
 	return 0;
 }
 
-int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size, size_t *count)
+/* A thread cancelled in here, in pread() for one, would leave memory behind. */
+int mshare_info(int fd, struct mshare_info *info, size_t size)
+{
+	int result, cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	result = info_get(fd, info, size);
+	pthread_setcancelstate(cancel, NULL);
+	return result;
+}
+
+static int mappings_get(int fd, struct mshare_mapping *out, size_t entry_size, size_t *count)
 {
 	static const char verb[] = "mshare_mappings";
 	const struct backend *backend = backend_of(fd, verb);
@@ -63,4 +75,14 @@ int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size, size_
 		return fail(ERANGE, "%s: the region has %u mappings, and there is room for %zu",
 			    verb, number, room);
 	return 0;
+}
+
+int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_size, size_t *count)
+{
+	int result, cancel;
+
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
+	result = mappings_get(fd, out, entry_size, count);
+	pthread_setcancelstate(cancel, NULL);
+	return result;
 }

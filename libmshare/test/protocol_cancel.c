@@ -27,10 +27,13 @@ static void *many_calls(void *arg)
 
 	under_way = 1;
 	for (;;) {
+		struct mshare_mapping list[16];
 		struct mshare_info info;
+		size_t count = 16;
 
 		mshare_map(fd, at, page(), RW, 0, -1, 0);
 		mshare_info(fd, &info, sizeof(info));
+		mshare_mappings(fd, list, sizeof(list[0]), &count);
 		void *mine = mshare_attach(fd, NULL, RW, MSHARE_ATTACH_ANYWHERE);
 
 		if (mine != MAP_FAILED)
