@@ -75,6 +75,9 @@ static int child(void *arg)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
+	if (TEST_ASAN || TEST_TSAN)
+		skip_all("the sanitizers' allocators are not safe in a child forked while other "
+			 "threads allocate");
 	size_t P = page();
 	pthread_t t[3];
 	int bad = 0;
