@@ -174,6 +174,14 @@ describe('contents', () => {
     Region.unlink('race')
   })
 
+  test('map without an offset looks again when somebody was quicker', async () => {
+    using region = Region.unnamed({ size: '1GiB' })
+    // All of them look before the first maps.
+    const maps = Array.from({ length: 10 }, () => region.mapAsync({ length: PAGE }))
+    const offsets = (await Promise.all(maps)).map(({ offset }) => offset)
+    expect(offsets.sort((a, b) => a - b)).toEqual(maps.map((_, i) => i * PAGE))
+  })
+
   test('mappings are maximal runs, with their protection', () => {
     using region = Region.unnamed({ size: '1GiB' })
     for (const prot of ['none', 'r', 'rw', 'rx', 'rwx'] as const) {
