@@ -598,12 +598,15 @@ static void signals_block(sigset_t *before)
 static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
 {
 	pthread_attr_t attr;
+	long least;
 	int err;
 
 	err = pthread_attr_init(&attr);
 	if (err)
 		return err;
-	pthread_attr_setstacksize(&attr, 256 << 10);
+	/* On glibc from 2.34 on, the least there can be counts thread-local storage. */
+	least = sysconf(_SC_THREAD_STACK_MIN);
+	pthread_attr_setstacksize(&attr, (256 << 10) + (least > 0 ? (size_t)least : 0));
 #ifdef __SANITIZE_THREAD__
 	/*
 	 * ThreadSanitizer knows a thread by its pthread_t, which lies in its stack. In a child of
@@ -626,8 +629,8 @@ static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
 
 /* mshare(): the caller's memory that the window takes the place of. */
 struct adoption {
-	const struct segment *segments;
-	size_t count;
+	uint64_t base;
+	struct table table;
 };
 
 struct change {
@@ -721,6 +724,7 @@ static int drain(struct change *change)
 {
 	const struct owner *owner = &change->owner;
 	uint64_t rows = ROW(change->image->generation) - ROW(0);
+	int err;
 
 	if (rows == 0)
 		return 0;
@@ -728,7 +732,12 @@ static int drain(struct change *change)
 	if (change->woken)
 		word_wait(owner, DRAIN, change->drain_seen);
 	/* Let go with M: until then nobody has business in these rows. */
-	return lock_wait(owner, F_WRLCK, ROW(0), rows, DRAIN);
+	err = lock_set(owner, F_WRLCK, ROW(0), rows);
+	if (err != EAGAIN && err != EACCES)
+		return err;
+	/* It may take long, and those who join need not wait for it, nor a fork() for them. */
+	err = lock_set(owner, F_RDLCK, LOCK_MODIFIER, 1);
+	return err ? err : lock_wait(owner, F_WRLCK, ROW(0), rows, DRAIN);
 }
 
 /* The second half of a change, whoever began it: drain, free, note that it is over. */
@@ -769,6 +778,9 @@ static int recover(struct change *change)
 	if (change->state.settled == change->image->generation && !change->state.punch_length)
 		return 0;
 	err = settle(change);
+	/* drain() may have left us with M for reading. */
+	if (!err)
+		err = lock_wait(&change->owner, F_WRLCK, LOCK_MODIFIER, 1, MODIFIER);
 	if (err != ETIMEDOUT)
 		return err ? fail(err, "%s: cannot finish the change before this one", change->verb)
 			   : 0;
@@ -852,6 +864,25 @@ static int abandon(struct change *change, int err)
 	return fail_change(change, err);
 }
 
+/*
+ * The kernel adds before it wakes, and waking can fail: a reader who waits on the
+ * word in some odd way (FUTEX_WAIT_REQUEUE_PI) makes it EINVAL. So the word tells
+ * whether the change is published; whom it did not wake finds out by himself.
+ */
+static int publish(struct change *change, uint64_t generation)
+{
+	long woken = word_bump(&change->owner, GENERATION, INT_MAX);
+	int err = errno;
+	uint32_t now;
+
+	change->woken = woken > 0;
+	if (woken != -1)
+		return 0;
+	if (read_word(change->owner.fd, GENERATION, &now) == 0 && now == (uint32_t)generation)
+		return 0;
+	return err == EFAULT ? EUCLEAN : err;
+}
+
 /* Write the next table, publish it, and see it through. Takes `next` over. */
 static int commit(struct change *change, struct image *next)
 {
@@ -861,13 +892,8 @@ static int commit(struct change *change, struct image *next)
 
 	next->generation = change->image->generation + 1;
 	err = next->generation < GENERATION_LIMIT ? image_write(change, next) : EOVERFLOW;
-	if (!err) {
-		long woken = word_bump(&change->owner, GENERATION, INT_MAX);
-
-		change->woken = woken > 0;
-		if (woken == -1)
-			err = errno == EFAULT ? EUCLEAN : errno;
-	}
+	if (!err)
+		err = publish(change, next->generation);
 	if (err) {
 		free(next);
 		return abandon(change, err);
@@ -1035,6 +1061,29 @@ static int body_protect(struct change *change)
 	return change_table(change, EDIT_PROTECT);
 }
 
+/* Bytes of memory that the contents take: those of the file, less the control area. */
+static uint64_t resident_bytes(int fd, const struct state *state)
+{
+	uint64_t control = PAGE + 2 * state->table_room, file;
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_BLOCKS, &st) == -1)
+		return 0;
+	file = st.stx_blocks * 512;
+	return file > control ? file - control : 0;
+}
+
+/* The most bytes of the range that can be without memory yet. */
+static uint64_t unallocated(const struct change *change)
+{
+	struct table table = table_of(change->image);
+	uint64_t mapped = table_mapped(&table);
+	uint64_t resident = resident_bytes(change->owner.fd, &change->state);
+	uint64_t bytes = mapped > resident ? mapped - resident : 0;
+
+	return bytes < change->length ? bytes : change->length;
+}
+
 static int body_advise(struct change *change)
 {
 	struct table table;
@@ -1063,7 +1112,7 @@ static int body_advise(struct change *change)
 		break;
 	case MADV_POPULATE_READ:
 	case MADV_POPULATE_WRITE:
-		if (memory_check(fd, change->length, change->verb) == -1)
+		if (memory_check(fd, unallocated(change), change->verb) == -1)
 			return -1;
 		err = allocate(change);
 		if (err == ENOSPC || err == ENOMEM)
@@ -1180,6 +1229,7 @@ static bool taken_here(uint64_t start, uint64_t size)
 /* A random slot of the arena that no region of the root has, nor this process. 0: none. */
 static uint64_t base_choose(uint64_t size)
 {
+	struct error_state before; /* no root, no other regions: that is no failure */
 	struct intervals taken = {0};
 	struct interval slots;
 	uint64_t base = 0;
@@ -1188,9 +1238,12 @@ static uint64_t base_choose(uint64_t size)
 	slots = arena(size);
 	if (size > slots.end - slots.start)
 		return 0;
+	error_save(&before);
 	root = root_open(ROOT_CHECK, "mshare_reserve");
 	if (root != -1)
 		windows_collect(root, 16, &taken);
+	else
+		error_raise(&before);
 	for (int tries = 0; tries < 1000 && !base; tries++) {
 		uint64_t random, choices = (slots.end - slots.start - size) / ALIGNMENT + 1;
 
@@ -1328,6 +1381,12 @@ static int change_delegate(struct change *change, int fd)
 	pthread_t thread;
 	int err;
 
+	/* pwrite() would append, whatever the offset (pwrite(2), BUGS). */
+	if (fcntl(fd, F_GETFL) & O_APPEND)
+		return fail(EINVAL,
+			    "%s: descriptor %d was opened with O_APPEND, and the region cannot be "
+			    "opened anew",
+			    change->verb, fd);
 	change->owner.fd = fd;
 	change->owner.setlk = F_SETLK;
 	/* The thread is no place for the program's signal handlers. */
@@ -1383,7 +1442,7 @@ static void close_if_still_of(int fd, const struct identity *identity)
  * at a time may borrow them.
  */
 struct attachment;
-static struct attachment *borrow(int fd, struct owner *owner);
+static struct attachment *borrow(int fd, struct change *change);
 static void give_back(struct attachment *a);
 static void fork_register(void);
 
@@ -1397,20 +1456,37 @@ static int description_new(int fd)
 	return open(path, O_RDWR | O_CLOEXEC);
 }
 
+/* changes_lock is held: a fork() sees the descriptor and the change, or neither. */
+static void change_enlist(struct change *change, int opened)
+{
+	change->opened = opened;
+	change->next = changes;
+	changes = change;
+}
+
+static void change_strike(const struct change *change)
+{
+	struct change **link = &changes;
+
+	while (*link != change)
+		link = &(*link)->next;
+	*link = change->next;
+}
+
 /* With a description that is open for this change alone. */
 static int change_unattached(struct change *change, int fd)
 {
 	struct owner *owner = &change->owner;
-	struct change **link;
 	int result;
 
 	pthread_mutex_lock(&changes_lock);
-	change->opened = owner->fd = description_new(fd);
-	change->next = changes;
-	changes = change;
+	owner->fd = description_new(fd);
+	change_enlist(change, owner->fd);
 	pthread_mutex_unlock(&changes_lock);
 
-	if (change->opened != -1) {
+	if (owner->fd == -1) {
+		result = change_delegate(change, fd);
+	} else {
 		owner->words = words_map(owner->fd, true);
 		if (owner->words)
 			result = change_run(change);
@@ -1418,14 +1494,10 @@ static int change_unattached(struct change *change, int fd)
 			result = fail(errno, "%s: cannot map the region's control area",
 				      change->verb);
 		words_unmap(owner->words);
-	} else {
-		result = change_delegate(change, fd);
 	}
 
 	pthread_mutex_lock(&changes_lock);
-	for (link = &changes; *link != change; link = &(*link)->next)
-		;
-	*link = change->next;
+	change_strike(change);
 	if (change->opened != -1)
 		close(change->opened);
 	pthread_mutex_unlock(&changes_lock);
@@ -1446,9 +1518,12 @@ static int change_region(struct change *change, int fd)
 	change->owner.setlk = F_OFD_SETLK;
 	change->owner.writable = true;
 	change->owner.waiting = before;
-	attached = borrow(fd, &change->owner);
+	attached = borrow(fd, change);
 	if (attached) {
 		result = change_run(change);
+		pthread_mutex_lock(&changes_lock);
+		change_strike(change);
+		pthread_mutex_unlock(&changes_lock);
 		give_back(attached);
 	} else {
 		result = change_unattached(change, fd);
@@ -1548,9 +1623,11 @@ static int shm_create(mode_t mode)
 	static const char verb[] = "mshare_create";
 	int fd = memfd_create("mshare", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
-	/* vm.memfd_noexec=2 allows no other kind. */
-	if (fd == -1 && errno == EACCES)
+	/* vm.memfd_noexec=2 allows no other kind, whose x bits cannot be set. */
+	if (fd == -1 && errno == EACCES) {
 		fd = memfd_create("mshare", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+		mode &= ~(mode_t)0111;
+	}
 	if (fd == -1)
 		return fail(errno, "%s: cannot make a memfd", verb);
 	if (fchmod(fd, mode) == -1) {
@@ -1574,7 +1651,9 @@ struct attachment {
 	int flags;
 	int fd; /* in the program's table, for fork(): -1 with MSHARE_ATTACH_NOFORK */
 	uint32_t users;
-	bool started; /* false: attach is still at work on it */
+	bool started;  /* false: attach is still at work on it */
+	bool foreign;  /* in a child of fork(): others were faster at the window's addresses */
+	bool reserved; /* the addresses are ours already: PROT_NONE */
 
 	/* For changes by this process; the registry's lock protects them. */
 	int change_fd;    /* a description of its own, or -1 */
@@ -1668,9 +1747,17 @@ static int window_apply(void *context, uint64_t offset, uint64_t length, uint32_
 	return 0;
 }
 
+static void *window_close(const struct attachment *a)
+{
+	return mmap((void *)(uintptr_t)a->address, a->window, PROT_NONE,
+		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0);
+}
+
+/* What was reserved for the window stays so. */
 static void window_unmap(const struct attachment *a)
 {
-	munmap((void *)(uintptr_t)a->address, a->window);
+	if (!a->reserved || window_close(a) == MAP_FAILED)
+		munmap((void *)(uintptr_t)a->address, a->window);
 }
 
 static int window_place_anywhere(struct attachment *a)
@@ -1699,7 +1786,10 @@ static int window_place(struct attachment *a, uint64_t base)
 	int err;
 
 	a->address = a->want ? a->want : base;
-	err = window_reserve(a, 0, a->window);
+	if (a->reserved)
+		err = window_map(a, 0, a->window, PROT_NONE, MAP_FIXED) == MAP_FAILED ? errno : 0;
+	else
+		err = window_reserve(a, 0, a->window);
 	if (err == EEXIST && !a->want && a->flags & MSHARE_ATTACH_ANYWHERE)
 		err = window_place_anywhere(a);
 	if (!err) {
@@ -1723,62 +1813,44 @@ static int window_place(struct attachment *a, uint64_t base)
 }
 
 /* Anonymous memory again where window was put, with the bytes that are in the file now. */
-static void segment_restore(struct attachment *a, const struct segment *segment)
+static void segment_restore(struct attachment *a, const struct entry *segment)
 {
-	void *at = (void *)(uintptr_t)segment->address;
+	void *at = (void *)(uintptr_t)(a->address + segment->offset);
 
 	if (mmap(at, segment->length, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED)
+		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
+		/* No memory to restore it to. Nothing that nobody keeps up to date, then. */
+		mprotect(at, segment->length, PROT_NONE);
 		return;
-	read_all(a->owner.fd, at, segment->length, DATA_OFFSET + segment->address - a->address);
-	mprotect(at, segment->length, segment->prot);
+	}
+	read_all(a->owner.fd, at, segment->length, DATA_OFFSET + segment->offset);
+	mprotect(at, segment->length, (int)segment->prot);
 }
 
-/* The first `segments` of the adoption and the holes below `limit`, as they were before. */
-static void adoption_undo(struct attachment *a, const struct table *table, size_t segments,
-			  uint64_t limit)
+/* The first `segments` of the adoption as they were before. */
+static void adoption_undo(struct attachment *a, uint32_t segments)
 {
-	uint64_t hole = 0, length;
-
 	while (segments > 0)
-		segment_restore(a, &a->adoption->segments[--segments]);
-	for (; table_next_hole(table, &hole, &length, limit); hole += length)
-		munmap((void *)(uintptr_t)(a->address + hole), length);
+		segment_restore(a, &a->adoption->table.entries[--segments]);
 }
 
 /*
- * Put the window in the place of what the caller has there, which *memory
- * describes. The holes first, which alone need new mappings: each segment after
- * that takes the place of one.
+ * Put the window in the place of what the caller has there. Its holes are
+ * reserved: each mapping takes the place of one.
  */
-static int window_adopt(struct attachment *a, uint64_t base, struct image **memory)
+static int window_adopt(struct attachment *a)
 {
-	const struct adoption *adoption = a->adoption;
-	struct image *image = image_new(adoption->count);
-	struct table table;
+	const struct table *table = &a->adoption->table;
 	uint64_t hole = 0, length;
-	size_t done = 0;
+	uint32_t done = 0;
 	int err = 0;
 
-	if (!image)
-		return service_fail(a, ENOMEM, "no memory");
-	*memory = image;
-	a->address = base;
-	for (size_t i = 0; i < adoption->count; i++)
-		image->entries[image->count++] =
-			(struct entry){adoption->segments[i].address - base,
-				       adoption->segments[i].length,
-				       (uint32_t)adoption->segments[i].prot, 0};
-	table = table_of(image);
-	while (!err && table_next_hole(&table, &hole, &length, a->window)) {
-		err = test_point("adopt-holes");
-		if (!err)
-			err = window_reserve(a, hole, length);
-		if (!err)
-			hole += length;
-	}
-	while (!err && done < adoption->count) {
-		const struct entry *entry = &image->entries[done];
+	a->address = a->adoption->base;
+	for (; !err && table_next_hole(table, &hole, &length, a->window); hole += length)
+		if (window_map(a, hole, length, PROT_NONE, MAP_FIXED) == MAP_FAILED)
+			err = errno;
+	while (!err && done < table->count) {
+		const struct entry *entry = &table->entries[done];
 
 		err = test_point("adopt-mid");
 		if (!err && window_map(a, entry->offset, entry->length, prot_here(a, entry->prot),
@@ -1791,39 +1863,45 @@ static int window_adopt(struct attachment *a, uint64_t base, struct image **memo
 		err = window_mark(a->address, a->window);
 	if (!err)
 		return 0;
-	adoption_undo(a, &table, done, hole);
+	adoption_undo(a, done);
 	return service_fail(a, err, "the window cannot take the place of the memory that is there");
+}
+
+/* By another attachment, that is; a modifier that has just drained a row holds it, too. */
+static bool slot_taken(const struct attachment *a, uint64_t generation)
+{
+	struct flock found;
+
+	return lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) == 1 &&
+	       found.l_type == F_RDLCK;
 }
 
 /* A byte of this generation's row that nobody else has. M is held for reading. */
 static int slot_take(struct attachment *a)
 {
 	uint64_t generation = a->image->generation;
-	struct flock found;
 	int err;
 
-	for (;;) {
+	/* A reader who has locked all slots must not keep us here. */
+	do {
 		if (getrandom(&a->slot, sizeof(a->slot), 0) != sizeof(a->slot))
 			return errno;
 		a->slot %= SLOTS;
 		/* The row before may have attachments still, which will come to this one. */
-		if (lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) == 1 ||
-		    (generation && lock_test(a->owner.fd, F_GETLK, ROW(generation - 1) + a->slot, 1,
-					     &found) == 1))
+		if (slot_taken(a, generation) || (generation && slot_taken(a, generation - 1)))
 			continue;
 		err = lock_set(&a->owner, F_RDLCK, ROW(generation) + a->slot, 1);
 		/* Another joiner may have had the same luck: then both of us look on. */
-		if (err ||
-		    lock_test(a->owner.fd, F_GETLK, ROW(generation) + a->slot, 1, &found) != 1)
+		if (err || !slot_taken(a, generation))
 			return err;
 		lock_release(&a->owner, ROW(generation) + a->slot, 1);
-	}
+	} while (now_ns() < a->owner.deadline);
+	return EBUSY;
 }
 
 /* Under M: build the window as the table has it, and take a row byte. */
 static int join_locked(struct attachment *a)
 {
-	struct image *memory = NULL; /* what an adopting window shows at first */
 	struct table from = {0}, to;
 	struct header header;
 	int err;
@@ -1840,13 +1918,11 @@ static int join_locked(struct attachment *a)
 	err = test_point("join-locked");
 	if (err)
 		return service_fail(a, err, "test point");
-	err = a->adoption ? window_adopt(a, header.base, &memory) : window_place(a, header.base);
-	if (err) {
-		free(memory);
+	err = a->adoption ? window_adopt(a) : window_place(a, header.base);
+	if (err)
 		return err;
-	}
-	if (memory)
-		from = table_of(memory);
+	if (a->adoption)
+		from = a->adoption->table;
 	to = table_of(a->image);
 	err = table_diff(&from, &to, window_apply, a);
 	if (!err)
@@ -1863,11 +1939,10 @@ static int join_locked(struct attachment *a)
 		if (err)
 			service_fail(a, err, "cannot lock a byte of the region's generation");
 	}
-	if (err && memory)
-		adoption_undo(a, &from, a->adoption->count, a->window);
+	if (err && a->adoption)
+		adoption_undo(a, from.count);
 	else if (err)
 		window_unmap(a);
-	free(memory);
 	return err;
 }
 
@@ -1911,9 +1986,8 @@ static void give_up(struct attachment *a, int err)
 {
 	void *at = (void *)(uintptr_t)a->address;
 
-	while (mmap(at, a->window, PROT_NONE,
-		    MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE | MAP_FIXED, -1, 0) == MAP_FAILED &&
-	       mprotect(at, a->window, PROT_NONE) == -1 && munmap(at, a->window) == -1)
+	while (window_close(a) == MAP_FAILED && mprotect(at, a->window, PROT_NONE) == -1 &&
+	       munmap(at, a->window) == -1)
 		nanosleep(&(struct timespec){.tv_nsec = 1000000}, NULL);
 	madvise(at, a->window, MADV_DONTFORK);
 	a->dead = err;
@@ -1980,11 +2054,17 @@ static int follow(struct attachment *a)
 
 static void service_sleep(struct attachment *a, uint32_t generation)
 {
+	struct timespec until;
+
 	/*
-	 * Publishing wakes every bit; detach ours (and 1 in 32 of the others').
-	 * EFAULT: the file was cut short, which follow() will find.
+	 * Publishing wakes every bit; detach ours (and 1 in 32 of the others'). Once a
+	 * second we look without being woken: whoever may read the region can requeue
+	 * those who wait on its words to a word of his own. EFAULT: the file was cut
+	 * short, which follow() will find.
 	 */
-	futex(&a->owner.words[GENERATION], FUTEX_WAIT_BITSET, generation, NULL, NULL, a->bit);
+	clock_gettime(CLOCK_MONOTONIC, &until);
+	until.tv_sec++;
+	futex(&a->owner.words[GENERATION], FUTEX_WAIT_BITSET, generation, &until, NULL, a->bit);
 }
 
 static void *serve(void *arg)
@@ -2047,6 +2127,7 @@ static int service_start(struct attachment *a, int source)
 	atomic_store(&a->report, PENDING);
 	atomic_store(&a->stop, 0);
 	err = thread_start(&a->thread, serve, a);
+	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	if (err) {
 		service_fail(a, err, "cannot start a service thread");
 	} else {
@@ -2057,7 +2138,6 @@ static int service_start(struct attachment *a, int source)
 			pthread_join(a->thread, NULL);
 	}
 	a->served = !err;
-	pthread_sigmask(SIG_SETMASK, &before, NULL);
 	return err;
 }
 
@@ -2075,7 +2155,7 @@ static void attachment_free(struct attachment *a)
 	free(a);
 }
 
-static struct attachment *borrow(int fd, struct owner *owner)
+static struct attachment *borrow(int fd, struct change *change)
 {
 	struct identity identity;
 	struct attachment *a;
@@ -2093,8 +2173,11 @@ static struct attachment *borrow(int fd, struct owner *owner)
 		a = NULL;
 	if (a) {
 		a->lent = true;
-		owner->fd = a->change_fd;
-		owner->words = a->owner.words;
+		change->owner.fd = a->change_fd;
+		change->owner.words = a->owner.words;
+		pthread_mutex_lock(&changes_lock);
+		change_enlist(change, a->change_fd);
+		pthread_mutex_unlock(&changes_lock);
 	}
 	pthread_mutex_unlock(&registry_lock);
 	return a;
@@ -2249,7 +2332,8 @@ static int detach(void *addr)
 	*link = a->next;
 	pthread_mutex_lock(&a->apply);
 	atomic_store(&a->stop, 1);
-	window_unmap(a);
+	if (!a->foreign)
+		window_unmap(a);
 	close_if_still_of(a->fd, &a->identity);
 	a->fd = -1;
 	pthread_mutex_unlock(&a->apply);
@@ -2259,17 +2343,8 @@ static int detach(void *addr)
 		struct timespec pause = {.tv_nsec = 1000000};
 
 		futex((uint32_t *)&a->stop, FUTEX_WAKE_PRIVATE, 1, NULL, NULL, 0);
-		if (futex(&a->owner.words[GENERATION], FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL,
-			  a->bit) == -1 &&
-		    errno == EFAULT && !a->dead) {
-			/*
-			 * The file was cut short while the thread slept on it: it cannot be
-			 * woken, but has nothing left to do either.
-			 */
-			pthread_detach(a->thread);
-			return 0;
-		}
-		/* It may not be asleep yet, and the wake lost. */
+		futex(&a->owner.words[GENERATION], FUTEX_WAKE_BITSET, INT_MAX, NULL, NULL, a->bit);
+		/* It may not be asleep yet, and the wake lost; or not to be woken at all. */
 		futex((uint32_t *)&a->report, FUTEX_WAIT_PRIVATE, ATTACHED, &pause, NULL, 0);
 	}
 	if (a->served)
@@ -2313,47 +2388,57 @@ static void rejoin(struct attachment *a)
 {
 	int err;
 
-	a->served = a->lent = false;
-	close_if_still_of(a->change_fd, &a->identity);
-	a->change_fd = -1;
 	a->want = a->address;
 	a->dead = 0;
 	free(a->image);
 	a->image = NULL;
-	if (!still_of(a->fd, &a->identity)) {
+	if (a->foreign) {
+		err = EADDRINUSE;
+	} else if (still_of(a->fd, &a->identity)) {
+		err = service_start(a, a->fd);
+	} else {
 		a->fd = -1;
 		err = EBADF;
-	} else {
-		err = service_start(a, a->fd);
 	}
+	a->reserved = false;
 	if (!err)
 		return;
-	a->dead = err;
 	a->address = a->want;
-	map_exactly(a->address, a->window, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	a->dead = err;
 }
 
 static void fork_child(void)
 {
 	struct attachment **link = &registry, *a;
 
+	/* The parent's locks first: with these descriptors we would hold on to them. */
 	for (struct change *change = changes; change; change = change->next)
 		if (change->opened != -1)
 			close(change->opened);
 	changes = NULL;
 	fork_done();
 	pthread_cond_init(&registry_changed, NULL);
-	/* The child has this one thread: nobody else is at the list. */
+	/*
+	 * The child has this one thread: nobody else is at the list. Its addresses, too,
+	 * before anything is started that could come to lie there.
+	 */
 	while ((a = *link)) {
-		if (a->started && !(a->flags & MSHARE_ATTACH_NOFORK)) {
-			rejoin(a);
-			link = &a->next;
+		close_if_still_of(a->change_fd, &a->identity);
+		a->change_fd = -1;
+		a->lent = a->served = false;
+		if (!a->started || a->flags & MSHARE_ATTACH_NOFORK) {
+			*link = a->next;
+			attachment_free(a);
 			continue;
 		}
-		*link = a->next;
-		a->lent = false;
-		attachment_free(a);
+		a->reserved = !a->foreign &&
+			      map_exactly(a->address, a->window, MAP_PRIVATE | MAP_ANONYMOUS, -1,
+					  0) != MAP_FAILED;
+		a->foreign = !a->reserved;
+		link = &a->next;
 	}
+	for (a = registry; a; a = a->next)
+		rejoin(a);
 }
 
 static void fork_register_once(void)
@@ -2407,7 +2492,6 @@ static int shm_info(int fd, struct mshare_info *info)
 	struct header header;
 	struct state state = {0};
 	struct table table;
-	struct statx st;
 	int err;
 
 	err = header_read(fd, &header);
@@ -2429,13 +2513,8 @@ static int shm_info(int fd, struct mshare_info *info)
 			    lock_count(fd, ROW(image->generation), SLOTS, COUNT_DEPTH, NULL);
 	free(image);
 
-	/* What the file takes, less the control area. */
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_BLOCKS, &st) == 0 &&
-	    read_all(fd, &state, sizeof(state), STATE_OFFSET) == 0) {
-		uint64_t control = PAGE + 2 * state.table_room;
-
-		info->resident = st.stx_blocks * 512 > control ? st.stx_blocks * 512 - control : 0;
-	}
+	if (read_all(fd, &state, sizeof(state), STATE_OFFSET) == 0)
+		info->resident = resident_bytes(fd, &state);
 	if (!identity_of(fd, &identity))
 		return fail(errno, "%s: cannot stat descriptor %d", verb, fd);
 	pthread_mutex_lock(&registry_lock);
@@ -2453,15 +2532,14 @@ static int shm_info(int fd, struct mshare_info *info)
 /* --- mshare() ----------------------------------------------------------------------------- */
 
 /* The populated pages of a segment, into the region's file. The rest is zero there already. */
-static int segment_copy(int fd, int memory, int pagemap, uint64_t base,
-			const struct segment *segment)
+static int segment_copy(int fd, int memory, int pagemap, uint64_t base, const struct entry *segment)
 {
 	const uint64_t page = page_size(), batch = 512;
 	uint64_t entries[512];
 	char *buffer = malloc(page);
 	int err = buffer ? 0 : ENOMEM;
 
-	for (uint64_t at = segment->address, end = at + segment->length; !err && at < end;
+	for (uint64_t at = base + segment->offset, end = at + segment->length; !err && at < end;
 	     at += batch * page) {
 		uint64_t n = (end - at) / page < batch ? (end - at) / page : batch;
 
@@ -2490,28 +2568,25 @@ static int segment_copy(int fd, int memory, int pagemap, uint64_t base,
  */
 static int adopt_segments(struct change *change, int memory, int pagemap)
 {
-	const struct adoption *adoption = change->adoption;
+	const struct table *table = &change->adoption->table;
 	struct image *next;
 	uint64_t bytes = 0;
 	int err;
 
 	if (recover(change) == -1)
 		return -1;
-	if (adoption->count > TABLE_MAX)
+	if (table->count > TABLE_MAX)
 		return fail(E2BIG, "%s: the region would have more than %u mappings", change->verb,
 			    TABLE_MAX);
-	next = image_new(adoption->count);
+	next = image_new(table->count);
 	if (!next)
 		return fail(ENOMEM, "%s: no memory", change->verb);
-	for (size_t i = 0; i < adoption->count; i++) {
-		const struct segment *segment = &adoption->segments[i];
-
-		next->entries[next->count++] = (struct entry){segment->address -
-								      change->header.base,
-							      segment->length,
-							      (uint32_t)segment->prot, 0};
-		change->prot |= segment->prot;
-		bytes += segment->length;
+	next->count = table->count;
+	memcpy(next->entries, table->entries, table->count * sizeof(*table->entries));
+	for (uint32_t i = 0; i < table->count; i++) {
+		change->prot |= (int)table->entries[i].prot;
+		if (!(table->entries[i].flags & MSHARE_MAP_NORESERVE))
+			bytes += table->entries[i].length;
 	}
 	err = table_room(change, next->count);
 	if (err) {
@@ -2523,14 +2598,17 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 		return -1;
 	}
 	for (uint32_t i = 0; i < next->count && !err; i++) {
-		change->offset = next->entries[i].offset;
-		change->length = next->entries[i].length;
-		err = allocate(change);
-		if (!err)
-			err = segment_copy(change->owner.fd, memory, pagemap, change->header.base,
-					   &adoption->segments[i]);
+		const struct entry *entry = &next->entries[i];
+
+		change->offset = entry->offset;
+		change->length = entry->length;
+		if (!(entry->flags & MSHARE_MAP_NORESERVE))
+			err = allocate(change);
 		if (!err)
 			err = test_point("map-allocated");
+		if (!err)
+			err = segment_copy(change->owner.fd, memory, pagemap, change->header.base,
+					   entry);
 	}
 	if (!err)
 		return commit(change, next);
@@ -2558,35 +2636,98 @@ static int body_adopt(struct change *change)
 	return result;
 }
 
+static bool identity_at(int directory, const char *name, struct identity *identity)
+{
+	int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
+	bool known = fd != -1 && identity_of(fd, identity);
+
+	if (fd != -1)
+		close(fd);
+	return known;
+}
+
+/* What holes_reserve() took, up to the offset `limit`. */
+static void holes_release(const struct adoption *adoption, uint64_t limit)
+{
+	uint64_t hole = 0, length;
+
+	for (; table_next_hole(&adoption->table, &hole, &length, limit); hole += length)
+		munmap((void *)(uintptr_t)(adoption->base + hole), length);
+}
+
+/*
+ * The addresses between the segments, before anything of ours (a thread's stack)
+ * comes to lie there, and while it is easy to go back.
+ */
+static int holes_reserve(const struct adoption *adoption, uint64_t window)
+{
+	uint64_t hole = 0, length;
+	int err;
+
+	for (; table_next_hole(&adoption->table, &hole, &length, window); hole += length) {
+		err = test_point("adopt-holes");
+		if (!err && map_exactly(adoption->base + hole, length, MAP_PRIVATE | MAP_ANONYMOUS,
+					-1, 0) == MAP_FAILED)
+			err = errno == EEXIST ? EADDRINUSE : errno;
+		if (err) {
+			holes_release(adoption, hole);
+			return fail(err,
+				    "mshare: cannot have the addresses 0x%llx … 0x%llx, where "
+				    "nothing was mapped",
+				    (unsigned long long)(adoption->base + hole),
+				    (unsigned long long)(adoption->base + hole + length));
+		}
+	}
+	return 0;
+}
+
 static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
 		     const struct segment *segments, size_t count)
 {
 	static const char verb[] = "mshare";
-	struct adoption adoption = {segments, count};
-	uint64_t base = (uint64_t)(uintptr_t)addr;
+	struct adoption adoption = {.base = (uint64_t)(uintptr_t)addr};
+	struct identity made, named;
 	char path[40];
 	int fd, cancel, result = -1;
 
+	adoption.table.entries = calloc(count + 1, sizeof(*adoption.table.entries));
+	if (!adoption.table.entries)
+		return fail(ENOMEM, "%s: no memory", verb);
+	for (size_t i = 0; i < count; i++)
+		adoption.table.entries[adoption.table.count++] = (struct entry){
+			.offset = segments[i].address - adoption.base,
+			.length = segments[i].length,
+			.prot = (uint32_t)segments[i].prot,
+			/* Most inaccessible memory is addresses set aside. */
+			.flags = segments[i].prot == PROT_NONE ? MSHARE_MAP_NORESERVE : 0,
+		};
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
 	/* Without a name until it is whole: nobody ever opens half of it. */
 	fd = openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-	if (fd == -1)
-		return fail(errno, "%s: cannot make a file for the region \"%.100s\"", verb, leaf);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
-	if (shm_reserve(fd, base, length) == -1 ||
-	    change_region(&(struct change){.verb = verb, .body = body_adopt, .adoption = &adoption},
-			  fd) == -1)
-		goto out;
-	if (linkat(AT_FDCWD, path, parent, leaf, AT_SYMLINK_FOLLOW) == -1) {
-		fail(errno, "%s: cannot give the region the name \"%.100s\"", verb, leaf);
+	if (fd == -1) {
+		fail(errno, "%s: cannot make a file for the region \"%.100s\"", verb, leaf);
 		goto out;
 	}
-	if (attach(fd, NULL, PROT_READ | PROT_WRITE, 0, &adoption) != MAP_FAILED)
-		result = 0;
-	else
-		unlinkat(parent, leaf, 0);
+	if (holes_reserve(&adoption, length) == -1)
+		goto out;
+	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
+	if (shm_reserve(fd, adoption.base, length) == 0 &&
+	    change_region(&(struct change){.verb = verb, .body = body_adopt, .adoption = &adoption},
+			  fd) == 0) {
+		if (linkat(AT_FDCWD, path, parent, leaf, AT_SYMLINK_FOLLOW) == -1)
+			fail(errno, "%s: cannot give the region the name \"%.100s\"", verb, leaf);
+		else if (attach(fd, NULL, PROT_READ | PROT_WRITE, 0, &adoption) != MAP_FAILED)
+			result = 0;
+		else if (identity_of(fd, &made) && identity_at(parent, leaf, &named) &&
+			 identity_equal(&made, &named))
+			unlinkat(parent, leaf, 0);
+	}
+	if (result == -1)
+		holes_release(&adoption, length);
 out:
-	close(fd);
+	if (fd != -1)
+		close(fd);
+	free(adoption.table.entries);
 	pthread_setcancelstate(cancel, NULL);
 	if (result == -1)
 		errno = mshare_errno();

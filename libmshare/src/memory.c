@@ -240,21 +240,29 @@ static uint64_t now_ms(void)
 	return (uint64_t)now.tv_sec * 1000 + (uint64_t)now.tv_nsec / 1000000;
 }
 
-int memory_check(int fd, uint64_t length, const char *verb)
+/* Can the system and the cgroup give `length`? By credit if there is some. */
+static bool system_has(uint64_t length, struct room *room)
 {
 	uint64_t had = atomic_load(&credit);
-	struct room room;
 
 	while (length <= had && now_ms() < atomic_load(&credit_ends))
 		if (atomic_compare_exchange_weak(&credit, &had, had - length))
-			return 0;
-	room = system_room();
-	if (length <= room.bytes) {
-		atomic_store(&credit, (room.bytes - length) / 8);
-		atomic_store(&credit_ends, now_ms() + 100);
-	}
+			return true;
+	*room = system_room();
+	if (length > room->bytes)
+		return false;
+	atomic_store(&credit, (room->bytes - length) / 8);
+	atomic_store(&credit_ends, now_ms() + 100);
+	return true;
+}
+
+int memory_check(int fd, uint64_t length, const char *verb)
+{
+	struct room room = {NO_LIMIT, "nobody"};
+
+	/* The tmpfs first: it is cheap to ask, and what it refuses costs no credit. */
 	tmpfs_room(fd, &room);
-	if (length <= room.bytes)
+	if (length <= room.bytes && system_has(length, &room))
 		return 0;
 	return fail(ENOSPC, "%s: %llu bytes are asked for, and %s has %llu left", verb,
 		    (unsigned long long)length, room.of, (unsigned long long)room.bytes);
