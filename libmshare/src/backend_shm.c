@@ -27,12 +27,17 @@
  *
  *	M (byte 0)		write: one modifier at a time; it protects the control
  *				area from 128 on. read: joining, so that no generation
- *				goes by meanwhile.
+ *				goes by meanwhile; and a modifier whose change takes
+ *				long to drain, so that others can join all the same.
  *	row g, slot s		read: attachment s has come as far as generation g
  *	rows below g		write, for a moment: nobody is left before g
  *
  * Order: M before rows. An attachment's service thread holds a row byte for as
  * long as it lives and takes M (read) only before it has one.
+ *
+ * Whoever may read the file can take read locks in it, and wait, wake and requeue
+ * on its words. With that it can hold up changes, until their time limit, and must
+ * not be able to do more: locks decide what is true, the words only when to look.
  *
  * WHO OWNS A LOCK. A service thread unshares its descriptor table
  * (CLOSE_RANGE_UNSHARE) and takes POSIX locks, whose owner is that table: no
