@@ -9,6 +9,7 @@
  *	crash [ROUNDS [PROCESSES [SEED]]]
  *	MSHARE_SOAK_ROUNDS, MSHARE_SOAK_PROCESSES, MSHARE_SOAK_SEED
  */
+#include "random_util.h"
 #include "test.h"
 
 #define SLICE 48 /* pages of a worker */
@@ -47,22 +48,6 @@ struct worker {
 };
 
 static struct worker workers[MOST];
-
-static uint64_t random_state;
-
-static uint64_t rnd(void)
-{
-	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-static uint64_t below(uint64_t n)
-{
-	return rnd() % n;
-}
 
 /* ---- a worker ----------------------------------------------------------- */
 

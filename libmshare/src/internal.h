@@ -17,22 +17,20 @@
  * The shared library is to load on every glibc from 2.28 on, wherever it was
  * built: these moved into libc.so.6 in 2.32 and 2.34 and got new versions there.
  */
-#if defined(MSHARE_PIC) && defined(__GLIBC__) && defined(__x86_64__)
-#define MSHARE_OLD_SYMBOL(name) __asm__(".symver " #name "," #name "@GLIBC_2.2.5")
-MSHARE_OLD_SYMBOL(pthread_create);
-MSHARE_OLD_SYMBOL(pthread_join);
-MSHARE_OLD_SYMBOL(pthread_detach);
-MSHARE_OLD_SYMBOL(pthread_sigmask);
-MSHARE_OLD_SYMBOL(pthread_once);
-MSHARE_OLD_SYMBOL(pthread_attr_setstacksize);
-#elif defined(MSHARE_PIC) && defined(__GLIBC__) && defined(__aarch64__)
-#define MSHARE_OLD_SYMBOL(name) __asm__(".symver " #name "," #name "@GLIBC_2.17")
-MSHARE_OLD_SYMBOL(pthread_create);
-MSHARE_OLD_SYMBOL(pthread_join);
-MSHARE_OLD_SYMBOL(pthread_detach);
-MSHARE_OLD_SYMBOL(pthread_sigmask);
-MSHARE_OLD_SYMBOL(pthread_once);
-MSHARE_OLD_SYMBOL(pthread_attr_setstacksize);
+#if defined(MSHARE_PIC) && defined(__GLIBC__)
+#if defined(__x86_64__)
+#define FIRST_GLIBC "GLIBC_2.2.5"
+#elif defined(__aarch64__)
+#define FIRST_GLIBC "GLIBC_2.17"
+#endif
+#endif
+#ifdef FIRST_GLIBC
+#define OLD_SYMBOL(name) __asm__(".symver " #name "," #name "@" FIRST_GLIBC)
+OLD_SYMBOL(pthread_attr_setstacksize);
+OLD_SYMBOL(pthread_create);
+OLD_SYMBOL(pthread_join);
+OLD_SYMBOL(pthread_once);
+OLD_SYMBOL(pthread_sigmask);
 #endif
 
 /* Windows and bases are multiples of this on every back end: one PUD entry of x86-64. */
