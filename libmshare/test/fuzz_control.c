@@ -8,6 +8,7 @@
  *	is enough to see a failure again: a round depends on the seed and its number)
  */
 #include "protocol_util.h"
+#include "random_util.h"
 
 /* The file's layout, which src/backend_shm.c describes. */
 #define DATA GIB
@@ -44,22 +45,6 @@ struct control {
 	struct table tables[2]; /* in the file TABLE_ROOM apart */
 	uint64_t size;          /* of the file */
 };
-
-static uint64_t random_state;
-
-static uint64_t rnd(void)
-{
-	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-static uint64_t below(uint64_t n)
-{
-	return rnd() % n;
-}
 
 static uint64_t checksum(uint64_t sum, const void *data, size_t size)
 {

@@ -3,6 +3,7 @@
  * src/table.c against a naive model: an array of pages. Random edits agree, a
  * diff leads from any table to any other, and nothing malformed is valid.
  */
+#include "random_util.h"
 #include "table.h"
 #include "test.h"
 
@@ -13,22 +14,6 @@ struct model {
 	int prot[PAGES_MOST];
 	uint32_t flags[PAGES_MOST];
 };
-
-static uint64_t random_state = 1;
-
-static uint64_t rnd(void)
-{
-	uint64_t z = random_state += UINT64_C(0x9e3779b97f4a7c15);
-
-	z = (z ^ z >> 30) * UINT64_C(0xbf58476d1ce4e5b9);
-	z = (z ^ z >> 27) * UINT64_C(0x94d049bb133111eb);
-	return z ^ z >> 31;
-}
-
-static uint64_t below(uint64_t n)
-{
-	return rnd() % n;
-}
 
 /* The model's edit: errno, and nothing changed then. */
 static int model_edit(struct model *m, enum edit edit, size_t first, size_t count, int prot,
