@@ -145,6 +145,29 @@ static inline bool settles(int fd, uint32_t attachments, uint32_t stragglers)
 	return false;
 }
 
+/*
+ * Wait until a thread, or a process with one thread, sleeps in the kernel. What
+ * it sleeps on the caller knows, by what it did last that did not sleep.
+ */
+static inline bool falls_asleep(pid_t tid)
+{
+	uint64_t end = now_ms() + 20000;
+	char path[64], line[512];
+
+	snprintf(path, sizeof(path), "/proc/%d/stat", (int)tid);
+	do {
+		FILE *f = fopen(path, "re");
+		char *state = f && fgets(line, sizeof(line), f) ? strrchr(line, ')') : NULL;
+
+		if (f)
+			fclose(f);
+		if (state && state[1] && state[2] == 'S')
+			return true;
+		usleep(1000);
+	} while (now_ms() < end);
+	return false;
+}
+
 /* Does this process have anything mapped in the range? */
 static inline bool contains_mapping(const void *start, size_t length)
 {
