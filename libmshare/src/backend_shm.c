@@ -975,6 +975,55 @@ static int allocate(struct change *change)
 	return 0;
 }
 
+static int fail_edit(const struct change *change, int err)
+{
+	unsigned long long start = change->offset, end = start + change->length;
+
+	switch (err) {
+	case EEXIST:
+		return fail(err, "%s: something is mapped already at 0x%llx … 0x%llx", change->verb,
+			    start, end);
+	case ENOMEM:
+		return fail(err, "%s: nothing is mapped in a part of 0x%llx … 0x%llx", change->verb,
+			    start, end);
+	default:
+		return fail(err, "%s: the region would have more than %u mappings", change->verb,
+			    TABLE_MAX);
+	}
+}
+
+/*
+ * What has to be there before a change is published: room in the tables, memory,
+ * and, first of all, word of what there may be to free should we not come to an end.
+ */
+static int prepare(struct change *change, enum edit edit, uint32_t count)
+{
+	bool reserves = edit == EDIT_MAP && !(change->flags & MSHARE_MAP_NORESERVE);
+	int err = table_room(change, count);
+
+	if (err && edit == EDIT_MAP)
+		return fail_change(change, err);
+	if (reserves && memory_check(change->owner.fd, change->length, change->verb) == -1)
+		return -1;
+	if (!reserves && edit != EDIT_UNMAP)
+		return 0;
+	change->state.punch_offset = change->offset;
+	change->state.punch_length = change->length;
+	err = state_write(change);
+	if (!err)
+		err = test_point("map-intent");
+	if (!err && reserves)
+		err = allocate(change);
+	if (!err && reserves)
+		err = test_point("map-allocated");
+	if (!err)
+		return 0;
+	abandon(change, err);
+	return err == ENOSPC || err == ENOMEM
+		       ? memory_fail(change->owner.fd, err, change->length, change->verb)
+		       : -1;
+}
+
 static int change_table(struct change *change, enum edit edit)
 {
 	struct table from, to;
@@ -993,56 +1042,13 @@ static int change_table(struct change *change, enum edit edit)
 	err = table_edit(&from, &to, edit, change->offset, change->length, (uint32_t)change->prot,
 			 (uint32_t)change->flags & MSHARE_MAP_NORESERVE);
 	next->count = to.count;
-	if (err == EEXIST)
-		fail(err, "%s: something is mapped already at 0x%llx … 0x%llx", change->verb,
-		     (unsigned long long)change->offset,
-		     (unsigned long long)(change->offset + change->length));
-	else if (err == ENOMEM)
-		fail(err, "%s: nothing is mapped in a part of 0x%llx … 0x%llx", change->verb,
-		     (unsigned long long)change->offset,
-		     (unsigned long long)(change->offset + change->length));
-	else if (err == E2BIG)
-		fail(err, "%s: the region would have more than %u mappings", change->verb,
-		     TABLE_MAX);
 	if (err || table_equal(&from, &to)) {
 		free(next);
-		return err ? -1 : 0;
+		return err ? fail_edit(change, err) : 0;
 	}
-
-	err = table_room(change, next->count);
-	if (edit == EDIT_MAP && err) {
-		free(next);
-		return fail_change(change, err);
-	}
-	if (edit == EDIT_MAP && !(change->flags & MSHARE_MAP_NORESERVE) &&
-	    memory_check(change->owner.fd, change->length, change->verb) == -1) {
+	if (prepare(change, edit, next->count) == -1) {
 		free(next);
 		return -1;
-	}
-	if (edit != EDIT_PROTECT && !(edit == EDIT_MAP && change->flags & MSHARE_MAP_NORESERVE)) {
-		/* Say first what there may be to free, should we not come to an end. */
-		change->state.punch_offset = change->offset;
-		change->state.punch_length = change->length;
-		err = state_write(change);
-		if (!err)
-			err = test_point("map-intent");
-		if (!err && edit == EDIT_MAP) {
-			err = allocate(change);
-			if (!err)
-				err = test_point("map-allocated");
-			if (err) {
-				free(next);
-				abandon(change, err);
-				return err == ENOSPC || err == ENOMEM
-					       ? memory_fail(change->owner.fd, err, change->length,
-							     change->verb)
-					       : -1;
-			}
-		}
-		if (err) {
-			free(next);
-			return abandon(change, err);
-		}
 	}
 	if (edit == EDIT_MAP && change->flags & MSHARE_MAP_POPULATE) {
 		next->populate_offset = change->offset;
@@ -1100,9 +1106,7 @@ static int body_advise(struct change *change)
 		return -1;
 	table = table_of(change->image);
 	if (!table_covers(&table, change->offset, change->length))
-		return fail(ENOMEM, "%s: nothing is mapped in a part of 0x%llx … 0x%llx",
-			    change->verb, (unsigned long long)change->offset,
-			    (unsigned long long)(change->offset + change->length));
+		return fail_edit(change, ENOMEM);
 	switch (change->flags) {
 	case MADV_NORMAL:
 	case MADV_DONTNEED: /* of shared memory: the contents stay */
@@ -2581,8 +2585,7 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 	if (recover(change) == -1)
 		return -1;
 	if (table->count > TABLE_MAX)
-		return fail(E2BIG, "%s: the region would have more than %u mappings", change->verb,
-			    TABLE_MAX);
+		return fail_edit(change, E2BIG);
 	next = image_new(table->count);
 	if (!next)
 		return fail(ENOMEM, "%s: no memory", change->verb);
