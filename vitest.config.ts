@@ -10,6 +10,7 @@ export default defineConfig({
     alias: {
       '@mshare/core': source('packages/core/src/index.ts'),
       '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.cts'),
+      '@mshare/vm': source('packages/vm/src/index.ts'),
     },
   },
   test: {

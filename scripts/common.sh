@@ -17,5 +17,7 @@ export PATH TURBO_TELEMETRY_DISABLED DO_NOT_TRACK
 
 # build [TURBO ARGUMENTS]: what is stale, in the order of dependencies. Quiet unless it fails.
 build() {
+	# scripts/vm.sh has built everything before the guest started, and much quicker.
+	[ -z "${MSHARE_VM-}" ] || return 0
 	turbo run build --output-logs=errors-only --log-order=grouped "$@"
 }

@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# setup.sh build|demo|bench|lint|test: install what that needs and is missing.
+# setup.sh build|demo|bench|vm|lint|test: install what that needs and is missing.
 #
 # Looks for the programs rather than the packages, so that a machine which has
 # them from elsewhere is left alone. Without root or sudo it prints the line to
@@ -11,15 +11,15 @@
 
 purpose=${1:-test}
 case $purpose in
-build | demo | bench | lint | test) ;;
+build | demo | bench | vm | lint | test) ;;
 *)
-	echo "usage: $0 build|demo|bench|lint|test" >&2
+	echo "usage: $0 build|demo|bench|vm|lint|test" >&2
 	exit 2
 	;;
 esac
 
-# Package (the same in Debian and Ubuntu), the program or header looked for,
-# who needs it, and why. scripts/ and CONTRIBUTING.md hold no other list.
+# Package (the same in Debian and Ubuntu), the program, header or file looked
+# for, who needs it (build: all but lint), and why. scripts/ and CONTRIBUTING.md hold no other list.
 prerequisites() {
 	cat <<'LIST'
 make          make             build        builds libmshare
@@ -29,18 +29,30 @@ binutils      objdump          build        checks which glibc the prebuilt libr
 zlib1g-dev    <zlib.h>         build        the examples read compressed documentation
 g++           g++              test         the header from C++; a C++ program against what is installed
 clang         clang            test         libmshare builds with both compilers without a warning
-clang-format  clang-format     test lint    the one formatter of C
+clang-format  clang-format     test,lint    the one formatter of C
 gcovr         gcovr            test         line coverage of the C sources
 strace        strace           test         that mshare_unlink() makes exactly the calls it says
 gdb           gdb              test         attachers stopped and dumped by a debugger
 go-md2man     go-md2man        test         man pages from their Markdown
+e2fsprogs     /sbin/mke2fs     test         a file system on a disk, in the guest
 mandoc        mandoc           test         that the man pages are good ones
 pkg-config    pkg-config       test         programs against what make install has put down
+qemu-system-x86 qemu-system-x86_64 vm,test,bench boots the test kernel
+linux-source-6.12 /usr/src/linux-source-6.12.tar.xz vm,test,bench the kernel that kernel/ changes
+xz-utils      xz               vm,test,bench unpacks it
+patch         patch            vm,test,bench applies kernel/patches
+flex          flex             vm,test,bench builds the kernel's configuration tool
+bison         bison            vm,test,bench the same
+bc            bc               vm,test,bench computes a header of the kernel
+perl          perl             vm,test,bench generates tables of the kernel
+libelf-dev    <gelf.h>         vm,test,bench builds the kernel's objtool
+ccache        ccache           vm,test,bench a kernel after an edit in seconds, not minutes
 LIST
 }
 
 has() {
 	case $1 in
+	/*) [ -e "$1" ] ;;
 	"<"*) [ -n "$(echo "#include $1" | "${CC:-cc}" -E - 2>/dev/null)" ] ;;
 	# A compiler named in CC stands in for gcc.
 	gcc) command -v "${CC:-gcc}" >/dev/null 2>&1 ;;
@@ -51,9 +63,9 @@ has() {
 missing=
 reasons=
 while read -r package program needs why; do
-	case " build $needs " in
-	*" $purpose "*) ;;
-	*" build build "*) [ "$purpose" != lint ] || continue ;;
+	case ",$needs," in
+	*",$purpose,"*) ;;
+	,build,) [ "$purpose" != lint ] || continue ;;
 	*) continue ;;
 	esac
 	if ! has "$program"; then
@@ -78,6 +90,10 @@ fi
 
 if [ -n "$missing" ]; then
 	echo "Missing for \"npm run $purpose\":$reasons"
+	if [ -n "${MSHARE_VM-}" ]; then
+		echo "The guest has what the host has, and no network: install them there." >&2
+		exit 1
+	fi
 	if ! command -v apt-get >/dev/null 2>&1; then
 		echo "There is no apt-get here: install them with what this system has, then try again." >&2
 		exit 1
