@@ -8,18 +8,17 @@
 
 #include "internal.h"
 
-/* What the caller of mshare() has mapped: sorted, no two adjacent alike. */
-struct segment {
-	uint64_t address;
-	uint64_t length;
-	int prot;
-};
+struct adoption;
 
 struct backend {
 	uint32_t id;           /* MSHARE_BACKEND_* */
 	uint32_t capabilities; /* MSHARE_CAP_* */
+	size_t mappings_limit; /* how many a region can have; SIZE_MAX: the kernel knows */
 
-	int (*create)(mode_t mode);
+	/* root: a directory on the back end, or -1 for one that needs none */
+	int (*create)(int root, mode_t mode);
+	/* Which addresses it is meant to have: 0 or an errno, and no fail(). */
+	int (*window)(int fd, uint64_t *base, uint64_t *size);
 	int (*reserve)(int fd, uint64_t base, uint64_t size);
 	int (*map)(int fd, uint64_t offset, uint64_t length, int prot, int flags, int backing_fd,
 		   off_t backing_offset);
@@ -33,14 +32,15 @@ struct backend {
 	/* *out: malloc()ed */
 	int (*mappings)(int fd, struct mshare_mapping **out, uint32_t *count);
 	/*
-	 * For mshare(): make a region of the segments, with the window [addr, addr +
-	 * length), under the name leaf of parent, and attach it in their place.
-	 * EEXIST if the name is taken.
+	 * For mshare(): give the region, which is new, has a window and is known to
+	 * nobody, what the caller has in its place.
 	 */
-	int (*adopt)(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
-		     const struct segment *segments, size_t count);
+	int (*fill)(int fd, const struct adoption *adoption);
+	/* Attach it there. If that cannot be, the caller's mappings are as they were. */
+	int (*replace)(int fd, const struct adoption *adoption);
 };
 
+extern const struct backend backend_msharefs;
 extern const struct backend backend_shm;
 
 #endif /* MSHARE_BACKEND_H */

@@ -67,11 +67,12 @@
  * an attachment's apply (its window and what is known of it), changes (the list
  * of modifiers' descriptors). fork() takes all three.
  */
+#include "adopt.h"
 #include "backend.h"
+#include "base.h"
 #include "memory.h"
 #include "table.h"
 
-#include <dirent.h>
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/close_range.h>
@@ -88,7 +89,6 @@
 #include <sys/random.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
-#include <sys/statvfs.h>
 #include <sys/syscall.h>
 #include <time.h>
 #include <unistd.h>
@@ -166,11 +166,6 @@ static size_t image_bytes(uint64_t count)
 	return sizeof(struct image) + count * sizeof(struct entry);
 }
 
-static uint64_t round_up(uint64_t n, uint64_t unit)
-{
-	return (n + unit - 1) / unit * unit;
-}
-
 static uint64_t table_offset(uint64_t generation)
 {
 	return TABLES_OFFSET + (generation & 1) * round_up(image_bytes(TABLE_MAX), PAGE);
@@ -230,42 +225,6 @@ static long futex(uint32_t *word, int op, uint32_t value, const void *timeout, u
 }
 
 /* --- reading the control area ------------------------------------------------------------- */
-
-/* All of size bytes, or an errno: 0 bytes are ENODATA, fewer than size EUCLEAN. */
-static int read_all(int fd, void *to, size_t size, uint64_t offset)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = pread(fd, (char *)to + done, size - done, (off_t)(offset + done));
-
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n == -1)
-			return errno;
-		if (n == 0)
-			return done ? EUCLEAN : ENODATA;
-		done += (size_t)n;
-	}
-	return 0;
-}
-
-static int write_all(int fd, const void *from, size_t size, uint64_t offset)
-{
-	size_t done = 0;
-
-	while (done < size) {
-		ssize_t n = pwrite(fd, (const char *)from + done, size - done,
-				   (off_t)(offset + done));
-
-		if (n == -1 && errno == EINTR)
-			continue;
-		if (n <= 0)
-			return n ? errno : ENOSPC;
-		done += (size_t)n;
-	}
-	return 0;
-}
 
 /*
  * Until Linux 6.13 any signal, SIGSTOP and SIGCONT too, undoes what tmpfs was
@@ -632,12 +591,6 @@ static int thread_start(pthread_t *thread, void *(*run)(void *), void *arg)
 
 /* --- changing a region -------------------------------------------------------------------- */
 
-/* mshare(): the caller's memory that the window takes the place of. */
-struct adoption {
-	uint64_t base;
-	struct table table;
-};
-
 struct change {
 	const char *verb;
 	int user_fd; /* the caller's, for messages */
@@ -937,22 +890,6 @@ static int window_check(const struct change *change)
 	return 0;
 }
 
-/* Ask the file system: a mapping that attachers may not execute must not be promised. */
-static int exec_check(const struct change *change)
-{
-	struct statvfs fs;
-
-	if (!(change->prot & PROT_EXEC))
-		return 0;
-	if (fstatvfs(change->owner.fd, &fs) == -1 || fs.f_flag & ST_NOEXEC)
-		return fail(
-			EACCES,
-			"%s: PROT_EXEC is not to be had: the region is on a file system mounted "
-			"noexec",
-			change->verb);
-	return 0;
-}
-
 /*
  * Memory for the range, in steps between which a signal can come in. Small ones:
  * a process that is stopped and continued all the time shall get on.
@@ -1032,7 +969,7 @@ static int change_table(struct change *change, enum edit edit)
 
 	if (recover(change) == -1 || window_check(change) == -1)
 		return -1;
-	if (edit != EDIT_UNMAP && exec_check(change) == -1)
+	if (edit != EDIT_UNMAP && exec_check(change->owner.fd, change->prot, change->verb) == -1)
 		return -1;
 	next = image_new(change->image->count + EDIT_GROWTH);
 	if (!next)
@@ -1132,142 +1069,6 @@ static int body_advise(struct change *change)
 }
 
 /* --- reserve ------------------------------------------------------------------------------ */
-
-struct interval {
-	uint64_t start, end;
-};
-
-struct intervals {
-	struct interval *list;
-	size_t count, room;
-};
-
-/* The windows of all regions below the directory. Takes directory over. Best effort. */
-static void windows_collect(int directory, int depth, struct intervals *taken)
-{
-	DIR *dir = fdopendir(directory);
-	struct dirent *found;
-
-	if (!dir) {
-		close(directory);
-		return;
-	}
-	while ((found = readdir(dir))) {
-		struct header header;
-		int fd;
-
-		if (found->d_type == DT_DIR && depth > 0 && found->d_name[0] != '.') {
-			fd = openat(dirfd(dir), found->d_name,
-				    O_RDONLY | O_DIRECTORY | O_NOFOLLOW | O_CLOEXEC);
-			if (fd != -1)
-				windows_collect(fd, depth - 1, taken);
-		}
-		if (found->d_type != DT_REG)
-			continue;
-		fd = openat(dirfd(dir), found->d_name,
-			    O_RDONLY | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC);
-		if (fd == -1)
-			continue;
-		if (header_read(fd, &header) == 0) {
-			if (taken->count == taken->room) {
-				size_t room = taken->room ? 2 * taken->room : 64;
-				void *list = reallocarray(taken->list, room, sizeof(*taken->list));
-
-				if (!list) {
-					close(fd);
-					break;
-				}
-				taken->list = list;
-				taken->room = room;
-			}
-			taken->list[taken->count++] = (struct interval){header.base,
-									header.base +
-										header.window};
-		}
-		close(fd);
-	}
-	closedir(dir);
-}
-
-/*
- * Where bases are chosen: above what V8 picks for itself (anywhere below 2^46) and
- * below programs (0x55…) and ASan's allocator (0x60…). 20 TiB. A window that is
- * larger than that has to take its chance in the lower part, too.
- */
-#define ARENA_START UINT64_C(0x400000000000)
-#define ARENA_END UINT64_C(0x540000000000)
-#define ARENA_START_LARGE UINT64_C(0x100000000000)
-
-static struct interval arena(uint64_t size)
-{
-	const char *text = secure_getenv("MSHARE_TEST_ARENA");
-	unsigned long long start, end;
-
-	if (text && sscanf(text, "%llx-%llx", &start, &end) == 2 && start && start < end &&
-	    end <= ADDRESS_LIMIT)
-		return (struct interval){round_up(start, ALIGNMENT), end / ALIGNMENT * ALIGNMENT};
-	return (struct interval){size > ARENA_END - ARENA_START ? ARENA_START_LARGE : ARENA_START,
-				 ARENA_END};
-}
-
-/* Old kernels and interceptors may take the address for a hint. */
-static void *map_exactly(uint64_t address, uint64_t length, int flags, int fd, uint64_t offset)
-{
-	void *want = (void *)(uintptr_t)address;
-	void *at = mmap(want, length, PROT_NONE, flags | MAP_NORESERVE | MAP_FIXED_NOREPLACE, fd,
-			(off_t)offset);
-
-	if (at != MAP_FAILED && at != want) {
-		munmap(at, length);
-		at = MAP_FAILED;
-		errno = EEXIST;
-	}
-	return at;
-}
-
-static bool taken_here(uint64_t start, uint64_t size)
-{
-	void *at = map_exactly(start, size, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-
-	if (at == MAP_FAILED)
-		return errno == EEXIST;
-	munmap(at, size);
-	return false;
-}
-
-/* A random slot of the arena that no region of the root has, nor this process. 0: none. */
-static uint64_t base_choose(uint64_t size)
-{
-	struct error_state before; /* no root, no other regions: that is no failure */
-	struct intervals taken = {0};
-	struct interval slots;
-	uint64_t base = 0;
-	int root;
-
-	slots = arena(size);
-	if (size > slots.end - slots.start)
-		return 0;
-	error_save(&before);
-	root = root_open(ROOT_CHECK, "mshare_reserve");
-	if (root != -1)
-		windows_collect(root, 16, &taken);
-	else
-		error_raise(&before);
-	for (int tries = 0; tries < 1000 && !base; tries++) {
-		uint64_t random, choices = (slots.end - slots.start - size) / ALIGNMENT + 1;
-
-		if (getrandom(&random, sizeof(random), 0) != sizeof(random))
-			break;
-		base = slots.start + random % choices * ALIGNMENT;
-		for (size_t i = 0; i < taken.count && base; i++)
-			if (base < taken.list[i].end && taken.list[i].start < base + size)
-				base = 0;
-		if (base && taken_here(base, size))
-			base = 0;
-	}
-	free(taken.list);
-	return base;
-}
 
 static int body_reserve(struct change *change)
 {
@@ -1405,27 +1206,6 @@ static int change_delegate(struct change *change, int fd)
 		return fail(err, "%s: cannot start a thread", change->verb);
 	pthread_join(thread, NULL);
 	return delegate.result == -1 ? error_raise(&delegate.error) : delegate.result;
-}
-
-/* Which file a descriptor is of. */
-struct identity {
-	uint32_t major, minor;
-	uint64_t inode;
-};
-
-static bool identity_of(int fd, struct identity *identity)
-{
-	struct statx st;
-
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_INO, &st) == -1)
-		return false;
-	*identity = (struct identity){st.stx_dev_major, st.stx_dev_minor, st.stx_ino};
-	return true;
-}
-
-static bool identity_equal(const struct identity *a, const struct identity *b)
-{
-	return a->inode == b->inode && a->major == b->major && a->minor == b->minor;
 }
 
 /*
@@ -1627,11 +1407,22 @@ static int shm_advise(int fd, uint64_t offset, uint64_t length, int advice)
 			     fd);
 }
 
-static int shm_create(mode_t mode)
+static int shm_window(int fd, uint64_t *base, uint64_t *size)
+{
+	struct header header;
+	int err = header_read(fd, &header);
+
+	*base = err ? 0 : header.base;
+	*size = err ? 0 : header.window;
+	return err;
+}
+
+static int shm_create(int root, mode_t mode)
 {
 	static const char verb[] = "mshare_create";
 	int fd = memfd_create("mshare", MFD_CLOEXEC | MFD_ALLOW_SEALING);
 
+	(void)root;
 	/* vm.memfd_noexec=2 allows no other kind, whose x bits cannot be set. */
 	if (fd == -1 && errno == EACCES) {
 		fd = memfd_create("mshare", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
@@ -1821,26 +1612,12 @@ static int window_place(struct attachment *a, uint64_t base)
 	return mshare_errno();
 }
 
-/* Anonymous memory again where window was put, with the bytes that are in the file now. */
-static void segment_restore(struct attachment *a, const struct entry *segment)
+/* For adoption_undo(): what is in the file now. */
+static void segment_fetch(void *context, const struct entry *segment, void *to)
 {
-	void *at = (void *)(uintptr_t)(a->address + segment->offset);
+	const struct attachment *a = context;
 
-	if (mmap(at, segment->length, PROT_READ | PROT_WRITE,
-		 MAP_PRIVATE | MAP_ANONYMOUS | MAP_FIXED, -1, 0) == MAP_FAILED) {
-		/* No memory to restore it to. Nothing that nobody keeps up to date, then. */
-		mprotect(at, segment->length, PROT_NONE);
-		return;
-	}
-	read_all(a->owner.fd, at, segment->length, DATA_OFFSET + segment->offset);
-	mprotect(at, segment->length, (int)segment->prot);
-}
-
-/* The first `segments` of the adoption as they were before. */
-static void adoption_undo(struct attachment *a, uint32_t segments)
-{
-	while (segments > 0)
-		segment_restore(a, &a->adoption->table.entries[--segments]);
+	read_all(a->owner.fd, to, segment->length, DATA_OFFSET + segment->offset);
 }
 
 /*
@@ -1872,7 +1649,7 @@ static int window_adopt(struct attachment *a)
 		err = window_mark(a->address, a->window);
 	if (!err)
 		return 0;
-	adoption_undo(a, done);
+	adoption_undo(a->adoption, done, segment_fetch, a);
 	return service_fail(a, err, "the window cannot take the place of the memory that is there");
 }
 
@@ -1949,7 +1726,7 @@ static int join_locked(struct attachment *a)
 			service_fail(a, err, "cannot lock a byte of the region's generation");
 	}
 	if (err && a->adoption)
-		adoption_undo(a, from.count);
+		adoption_undo(a->adoption, from.count, segment_fetch, a);
 	else if (err)
 		window_unmap(a);
 	return err;
@@ -2540,34 +2317,22 @@ static int shm_info(int fd, struct mshare_info *info)
 
 /* --- mshare() ----------------------------------------------------------------------------- */
 
-/* The populated pages of a segment, into the region's file. The rest is zero there already. */
-static int segment_copy(int fd, int memory, int pagemap, uint64_t base, const struct entry *segment)
+/* For source_copy(). */
+static int pages_write(void *context, int memory, uint64_t address, uint64_t offset,
+		       uint64_t length)
 {
-	const uint64_t page = page_size(), batch = 512;
-	uint64_t entries[512];
-	char *buffer = malloc(page);
-	int err = buffer ? 0 : ENOMEM;
+	const struct change *change = context;
+	char buffer[16384];
+	int err = 0;
 
-	for (uint64_t at = base + segment->offset, end = at + segment->length; !err && at < end;
-	     at += batch * page) {
-		uint64_t n = (end - at) / page < batch ? (end - at) / page : batch;
+	for (uint64_t done = 0; !err && done < length; done += sizeof(buffer)) {
+		size_t n = length - done < sizeof(buffer) ? length - done : sizeof(buffer);
 
-		err = read_all(pagemap, entries, n * sizeof(*entries),
-			       at / page * sizeof(*entries));
-		for (uint64_t i = 0; i < n && !err; i++) {
-			uint64_t from = at + i * page;
-
-			/* Bits 63 and 62: present, swapped
-			 * (Documentation/admin-guide/mm/pagemap.rst). */
-			if (!(entries[i] >> 62))
-				continue;
-			/* /proc/self/mem reads PROT_NONE memory, too. */
-			err = read_all(memory, buffer, page, from);
-			if (!err)
-				err = write_all(fd, buffer, page, DATA_OFFSET + from - base);
-		}
+		/* /proc/self/mem reads PROT_NONE memory, too. */
+		err = read_all(memory, buffer, n, address + done);
+		if (!err)
+			err = write_all(change->owner.fd, buffer, n, DATA_OFFSET + offset + done);
 	}
-	free(buffer);
 	return err;
 }
 
@@ -2575,7 +2340,7 @@ static int segment_copy(int fd, int memory, int pagemap, uint64_t base, const st
  * All segments in one change. Nobody else knows the file yet, and it goes with its
  * descriptor: there is nothing to undo.
  */
-static int adopt_segments(struct change *change, int memory, int pagemap)
+static int adopt_segments(struct change *change, const struct source *source)
 {
 	const struct table *table = &change->adoption->table;
 	struct image *next;
@@ -2590,7 +2355,9 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 	if (!next)
 		return fail(ENOMEM, "%s: no memory", change->verb);
 	next->count = table->count;
-	memcpy(next->entries, table->entries, table->count * sizeof(*table->entries));
+	/* Of no mappings there is no array, and memcpy() wants one even so. */
+	if (table->count)
+		memcpy(next->entries, table->entries, table->count * sizeof(*table->entries));
 	for (uint32_t i = 0; i < table->count; i++) {
 		change->prot |= (int)table->entries[i].prot;
 		if (!(table->entries[i].flags & MSHARE_MAP_NORESERVE))
@@ -2601,7 +2368,8 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 		free(next);
 		return fail_change(change, err);
 	}
-	if (exec_check(change) == -1 || memory_check(change->owner.fd, bytes, change->verb) == -1) {
+	if (exec_check(change->owner.fd, change->prot, change->verb) == -1 ||
+	    memory_check(change->owner.fd, bytes, change->verb) == -1) {
 		free(next);
 		return -1;
 	}
@@ -2615,8 +2383,7 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 		if (!err)
 			err = test_point("map-allocated");
 		if (!err)
-			err = segment_copy(change->owner.fd, memory, pagemap, change->header.base,
-					   entry);
+			err = source_copy(source, change->adoption, entry, pages_write, change);
 	}
 	if (!err)
 		return commit(change, next);
@@ -2628,124 +2395,35 @@ static int adopt_segments(struct change *change, int memory, int pagemap)
 
 static int body_adopt(struct change *change)
 {
-	int memory = open("/proc/self/mem", O_RDONLY | O_CLOEXEC);
-	int pagemap = open("/proc/self/pagemap", O_RDONLY | O_CLOEXEC);
+	struct source source;
 	int result;
 
-	if (memory != -1 && pagemap != -1)
-		result = adopt_segments(change, memory, pagemap);
-	else
-		result = fail(errno, "%s: cannot read memory through /proc/self/%s", change->verb,
-			      memory == -1 ? "mem" : "pagemap");
-	if (memory != -1)
-		close(memory);
-	if (pagemap != -1)
-		close(pagemap);
+	if (source_open(&source, change->verb) == -1)
+		return -1;
+	result = adopt_segments(change, &source);
+	source_close(&source);
 	return result;
 }
 
-static bool identity_at(int directory, const char *name, struct identity *identity)
+static int shm_fill(int fd, const struct adoption *adoption)
 {
-	int fd = openat(directory, name, O_PATH | O_NOFOLLOW | O_CLOEXEC);
-	bool known = fd != -1 && identity_of(fd, identity);
-
-	if (fd != -1)
-		close(fd);
-	return known;
+	return change_region(&(struct change){.verb = "mshare",
+					      .body = body_adopt,
+					      .adoption = adoption},
+			     fd);
 }
 
-/* What holes_reserve() took, up to the offset `limit`. */
-static void holes_release(const struct adoption *adoption, uint64_t limit)
+static int shm_replace(int fd, const struct adoption *adoption)
 {
-	uint64_t hole = 0, length;
-
-	for (; table_next_hole(&adoption->table, &hole, &length, limit); hole += length)
-		munmap((void *)(uintptr_t)(adoption->base + hole), length);
-}
-
-/*
- * The addresses between the segments, before anything of ours (a thread's stack)
- * comes to lie there, and while it is easy to go back.
- */
-static int holes_reserve(const struct adoption *adoption, uint64_t window)
-{
-	uint64_t hole = 0, length;
-	int err;
-
-	for (; table_next_hole(&adoption->table, &hole, &length, window); hole += length) {
-		err = test_point("adopt-holes");
-		if (!err && map_exactly(adoption->base + hole, length, MAP_PRIVATE | MAP_ANONYMOUS,
-					-1, 0) == MAP_FAILED)
-			err = errno == EEXIST ? EADDRINUSE : errno;
-		if (err) {
-			holes_release(adoption, hole);
-			return fail(err,
-				    "mshare: cannot have the addresses 0x%llx … 0x%llx, where "
-				    "nothing was mapped",
-				    (unsigned long long)(adoption->base + hole),
-				    (unsigned long long)(adoption->base + hole + length));
-		}
-	}
-	return 0;
-}
-
-static int shm_adopt(int parent, const char *leaf, mode_t mode, void *addr, uint64_t length,
-		     const struct segment *segments, size_t count)
-{
-	static const char verb[] = "mshare";
-	struct adoption adoption = {.base = (uint64_t)(uintptr_t)addr};
-	struct identity made, named;
-	char path[40];
-	int fd, cancel, result = -1;
-
-	adoption.table.entries = calloc(count + 1, sizeof(*adoption.table.entries));
-	if (!adoption.table.entries)
-		return fail(ENOMEM, "%s: no memory", verb);
-	for (size_t i = 0; i < count; i++)
-		adoption.table.entries[adoption.table.count++] = (struct entry){
-			.offset = segments[i].address - adoption.base,
-			.length = segments[i].length,
-			.prot = (uint32_t)segments[i].prot,
-			/* Most inaccessible memory is addresses set aside. */
-			.flags = segments[i].prot == PROT_NONE ? MSHARE_MAP_NORESERVE : 0,
-		};
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
-	/* Without a name until it is whole: nobody ever opens half of it. */
-	fd = openat(parent, ".", O_TMPFILE | O_RDWR | O_CLOEXEC, mode);
-	if (fd == -1) {
-		fail(errno, "%s: cannot make a file for the region \"%.100s\"", verb, leaf);
-		goto out;
-	}
-	if (holes_reserve(&adoption, length) == -1)
-		goto out;
-	snprintf(path, sizeof(path), "/proc/thread-self/fd/%d", fd);
-	if (shm_reserve(fd, adoption.base, length) == 0 &&
-	    change_region(&(struct change){.verb = verb, .body = body_adopt, .adoption = &adoption},
-			  fd) == 0) {
-		if (linkat(AT_FDCWD, path, parent, leaf, AT_SYMLINK_FOLLOW) == -1)
-			fail(errno, "%s: cannot give the region the name \"%.100s\"", verb, leaf);
-		else if (attach(fd, NULL, PROT_READ | PROT_WRITE, 0, &adoption) != MAP_FAILED)
-			result = 0;
-		else if (identity_of(fd, &made) && identity_at(parent, leaf, &named) &&
-			 identity_equal(&made, &named))
-			unlinkat(parent, leaf, 0);
-	}
-	if (result == -1)
-		holes_release(&adoption, length);
-out:
-	if (fd != -1)
-		close(fd);
-	free(adoption.table.entries);
-	pthread_setcancelstate(cancel, NULL);
-	if (result == -1)
-		errno = mshare_errno();
-	return result;
+	return attach(fd, NULL, PROT_READ | PROT_WRITE, 0, adoption) == MAP_FAILED ? -1 : 0;
 }
 
 const struct backend backend_shm = {
 	.id = MSHARE_BACKEND_SHM,
 	.capabilities = 0,
+	.mappings_limit = TABLE_MAX,
 	.create = shm_create,
+	.window = shm_window,
 	.reserve = shm_reserve,
 	.map = shm_map,
 	.unmap = shm_unmap,
@@ -2755,5 +2433,6 @@ const struct backend backend_shm = {
 	.detach = shm_detach,
 	.info = shm_info,
 	.mappings = shm_mappings,
-	.adopt = shm_adopt,
+	.fill = shm_fill,
+	.replace = shm_replace,
 };

@@ -3,8 +3,10 @@
 
 #include <fcntl.h>
 #include <linux/magic.h>
+#include <linux/msharefs.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -13,21 +15,49 @@ uint64_t page_size(void)
 	return (uint64_t)sysconf(_SC_PAGESIZE);
 }
 
-const struct backend *backend_of(int fd, const char *verb)
+/* 0 and the back end, which is NULL where no regions can be; or an errno. */
+static int backend_ask(int fd, const struct backend **backend)
 {
-	struct statx st;
 	struct statfs fs;
 
-	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == -1 || fstatfs(fd, &fs) == -1) {
-		fail(errno, "%s: descriptor %d cannot be used", verb, fd);
+	*backend = NULL;
+	if (fstatfs(fd, &fs) == -1)
+		return errno;
+	if (fs.f_type == MSHAREFS_SUPER_MAGIC)
+		*backend = &backend_msharefs;
+	else if (fs.f_type == TMPFS_MAGIC)
+		*backend = &backend_shm;
+	return 0;
+}
+
+const struct backend *backend_at(int fd)
+{
+	const struct backend *backend;
+
+	backend_ask(fd, &backend);
+	return backend;
+}
+
+const struct backend *backend_of(int fd, const char *verb)
+{
+	const struct backend *backend;
+	struct statx st;
+	int err = backend_ask(fd, &backend);
+
+	if (!err && statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == -1)
+		err = errno;
+	if (err) {
+		fail(err, "%s: descriptor %d cannot be used", verb, fd);
 		return NULL;
 	}
-	if (!S_ISREG(st.stx_mode) || fs.f_type != TMPFS_MAGIC) {
-		fail(EINVAL, "%s: descriptor %d is no region: it is not a regular file on a tmpfs",
+	if (!backend || !S_ISREG(st.stx_mode)) {
+		fail(EINVAL,
+		     "%s: descriptor %d is no region: it is not a regular file on a msharefs or a "
+		     "tmpfs",
 		     verb, fd);
 		return NULL;
 	}
-	return &backend_shm;
+	return backend;
 }
 
 const struct backend *backend_for_change(int fd, const char *verb)
@@ -57,6 +87,21 @@ int prot_check(int prot, const char *verb)
 	if (prot & ~(PROT_READ | PROT_WRITE | PROT_EXEC))
 		return fail(EINVAL, "%s: prot 0x%x has bits other than PROT_READ, _WRITE and _EXEC",
 			    verb, (unsigned int)prot);
+	return 0;
+}
+
+int exec_check(int fd, int prot, const char *verb)
+{
+	struct statvfs fs;
+
+	if (!(prot & PROT_EXEC))
+		return 0;
+	if (fstatvfs(fd, &fs) == -1 || fs.f_flag & ST_NOEXEC)
+		return fail(
+			EACCES,
+			"%s: PROT_EXEC is not to be had: the region is on a file system mounted "
+			"noexec",
+			verb);
 	return 0;
 }
 

@@ -25,17 +25,16 @@ static int info_get(int fd, struct mshare_info *info, size_t size)
 		return fail(EINVAL, "%s: no room for the answer (info %p, size %zu)", verb,
 			    (void *)info, size);
 	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == 0 && S_ISDIR(st.stx_mode)) {
-		if (root_filesystem_check(fd, verb) == -1)
+		backend = root_backend(fd, verb);
+		if (!backend)
 			return -1;
-		full.backend = backend_shm.id;
-		full.capabilities = backend_shm.capabilities;
 	} else {
 		backend = backend_of(fd, verb);
 		if (!backend || backend->info(fd, &full) == -1)
 			return -1;
-		full.backend = backend->id;
-		full.capabilities = backend->capabilities;
 	}
+	full.backend = backend->id;
+	full.capabilities = backend->capabilities;
 	copy_sized(info, size, &full, sizeof(full));
 	return 0;
 }

@@ -44,6 +44,11 @@ OLD_SYMBOL(pthread_sigmask);
 	(MSHARE_ATTACH_ANYWHERE | MSHARE_ATTACH_NOFORK | MSHARE_ATTACH_REQUIRE_SHARED_TABLES |     \
 	 MSHARE_ATTACH_REUSE)
 
+static inline uint64_t round_up(uint64_t n, uint64_t unit)
+{
+	return (n + unit - 1) / unit * unit;
+}
+
 /* error.c */
 
 struct error_state {
@@ -60,6 +65,8 @@ int error_raise(const struct error_state *state);
 
 /* root.c */
 
+struct backend;
+
 enum root_use {
 	ROOT_CREATE, /* make the default root if it is missing, and check it */
 	ROOT_CHECK,  /* check it */
@@ -67,6 +74,13 @@ enum root_use {
 };
 
 int root_open(enum root_use use, const char *verb);
+
+/*
+ * The back end that names are on, for a region that has none; NULL after fail().
+ * *root: the root, or -1 where the default would have to be made, which is not
+ * needed.
+ */
+const struct backend *root_unnamed(int *root, const char *verb);
 
 /* Fails with EINVAL unless name is one by rule 7. */
 int name_check(const char *name, const char *verb);
@@ -80,12 +94,28 @@ int parent_open(const char *name, enum root_use use, const char *verb, const cha
 /* openat2() that neither leaves dirfd nor follows symbolic links. */
 int open_beneath(int dirfd, const char *path, int flags, mode_t mode);
 
-/* fd open on a directory: is it on a file system that can hold regions? */
-int root_filesystem_check(int fd, const char *verb);
+/* fd open on a directory: the back end that its file system is; NULL after fail(). */
+const struct backend *root_backend(int fd, const char *verb);
+
+/* files.c */
+
+/* All of size bytes, or an errno: 0 bytes are ENODATA, fewer than size EUCLEAN. */
+int read_all(int fd, void *to, size_t size, uint64_t offset);
+int write_all(int fd, const void *from, size_t size, uint64_t offset);
+
+/* Which file a descriptor is of. */
+struct identity {
+	uint32_t major, minor;
+	uint64_t inode;
+};
+
+bool identity_of(int fd, struct identity *identity);
+bool identity_equal(const struct identity *a, const struct identity *b);
 
 /* checks.c: argument checks that are the same on every back end */
 
-struct backend;
+/* The back end of the file system that fd's file is on; NULL if it can hold no regions. */
+const struct backend *backend_at(int fd);
 
 /* The back end of fd's region; NULL after fail(). */
 const struct backend *backend_of(int fd, const char *verb);
@@ -94,6 +124,9 @@ const struct backend *backend_of(int fd, const char *verb);
 const struct backend *backend_for_change(int fd, const char *verb);
 
 int prot_check(int prot, const char *verb);
+
+/* PROT_EXEC must not be promised where the file system is mounted noexec: EACCES. */
+int exec_check(int fd, int prot, const char *verb);
 
 /* Whole pages, not empty, no overflow. The window is the back end's to check. */
 int range_check(size_t offset, size_t length, const char *verb);

@@ -10,6 +10,7 @@
 
 #include <fcntl.h>
 #include <limits.h>
+#include <linux/msharefs.h>
 #include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -216,14 +217,36 @@ static struct room system_room(void)
 	return room;
 }
 
-static void tmpfs_room(int fd, struct room *room)
+/* What the region's own file system has left. */
+static void filesystem_room(int fd, struct room *room)
 {
 	struct statfs fs;
 
 	/* A memfd's file system has no limit, and says 0 blocks. */
 	if (fstatfs(fd, &fs) == 0 && fs.f_blocks)
 		room_limit(room, (uint64_t)fs.f_bavail * (uint64_t)fs.f_bsize,
-			   "the tmpfs (df; mount -o remount,size= grows it)");
+			   fs.f_type == MSHAREFS_SUPER_MAGIC
+				   ? "the msharefs (df; mount -o remount,size= grows it)"
+				   : "the tmpfs (df; mount -o remount,size= grows it)");
+}
+
+/* What may be promised, used or not: Documentation/mm/overcommit-accounting.rst. */
+static void commit_room(struct room *room)
+{
+	char text[4096], mode[16];
+	uint64_t limit;
+
+	file_read("/proc/sys/vm", "overcommit_memory", mode, sizeof(mode));
+	file_read("/proc", "meminfo", text, sizeof(text));
+	if (mode[0] == '2') {
+		limit = field(text, "CommitLimit:");
+		room_limit(room, left(limit << 10, field(text, "Committed_AS:") << 10),
+			   "the system's commit limit (vm.overcommit_memory is 2)");
+	} else if (mode[0] == '0') {
+		limit = field(text, "MemTotal:") + field(text, "SwapTotal:");
+		room_limit(room, limit << 10,
+			   "the system's memory and swap (vm.overcommit_memory is 0)");
+	}
 }
 
 /*
@@ -260,8 +283,8 @@ int memory_check(int fd, uint64_t length, const char *verb)
 {
 	struct room room = {NO_LIMIT, "nobody"};
 
-	/* The tmpfs first: it is cheap to ask, and what it refuses costs no credit. */
-	tmpfs_room(fd, &room);
+	/* The file system first: it is cheap to ask, and what it refuses costs no credit. */
+	filesystem_room(fd, &room);
 	if (length <= room.bytes && system_has(length, &room))
 		return 0;
 	return fail(ENOSPC, "%s: %llu bytes are asked for, and %s has %llu left", verb,
@@ -272,7 +295,9 @@ int memory_fail(int fd, int err, uint64_t length, const char *verb)
 {
 	struct room room = system_room();
 
-	tmpfs_room(fd, &room);
+	filesystem_room(fd, &room);
+	if (err == ENOMEM)
+		commit_room(&room);
 	return fail(err == ENOMEM ? ENOSPC : err,
 		    "%s: %llu bytes cannot be allocated: %s has %llu left", verb,
 		    (unsigned long long)length, room.of, (unsigned long long)room.bytes);

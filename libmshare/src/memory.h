@@ -6,8 +6,8 @@
 #include "internal.h"
 
 /*
- * 0 if `length` more bytes can be had by this process, its cgroup and the tmpfs
- * of fd; else ENOSPC with the numbers.
+ * 0 if `length` more bytes can be had by this process, its cgroup and the file
+ * system of fd; else ENOSPC with the numbers.
  */
 int memory_check(int fd, uint64_t length, const char *verb);
 

@@ -1,5 +1,5 @@
 // SPDX-License-Identifier: MIT
-#include "internal.h"
+#include "backend.h"
 
 #include <fcntl.h>
 #include <sys/stat.h>
@@ -41,7 +41,7 @@ int mshare_open(const char *name, int oflag, mode_t mode)
 		fail(EISDIR, "%s: \"%.200s\" is a directory", verb, name);
 	} else if (!S_ISREG(st.stx_mode)) {
 		fail(EINVAL, "%s: \"%.200s\" is no region: it is not a regular file", verb, name);
-	} else if (root_filesystem_check(fd, verb) == 0) {
+	} else if (root_backend(fd, verb)) {
 		fcntl(fd, F_SETFL, 0);
 		close(root);
 		return fd;

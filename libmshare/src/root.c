@@ -1,9 +1,9 @@
 // SPDX-License-Identifier: MIT
 /* The root directory, and names below it. */
-#include "internal.h"
+#include "backend.h"
 
 #include <fcntl.h>
-#include <linux/magic.h>
+#include <linux/msharefs.h>
 #include <linux/openat2.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -15,18 +15,52 @@
 
 #define ROOT_FLAGS (O_RDONLY | O_DIRECTORY | O_CLOEXEC)
 
-int root_filesystem_check(int fd, const char *verb)
+/* Where the kernel makes a place to mount msharefs. */
+#define MSHAREFS_ROOT "/sys/fs/mshare"
+
+const struct backend *root_backend(int fd, const char *verb)
 {
+	const struct backend *backend = backend_at(fd);
 	struct statfs fs;
 
+	if (backend)
+		return backend;
 	if (fstatfs(fd, &fs) == -1)
-		return fail(errno, "%s: cannot ask which file system the root is on", verb);
-	if (fs.f_type != TMPFS_MAGIC)
-		return fail(EOPNOTSUPP,
-			    "%s: the root directory is on a file system (magic 0x%lx) that cannot "
-			    "hold regions; set MSHARE_ROOT to a directory on a tmpfs",
-			    verb, (unsigned long)fs.f_type);
-	return 0;
+		fail(errno, "%s: cannot ask which file system the root is on", verb);
+	else
+		fail(EOPNOTSUPP,
+		     "%s: the root directory is on a file system (magic 0x%lx) that cannot hold "
+		     "regions; set MSHARE_ROOT to a directory on a msharefs or a tmpfs",
+		     verb, (unsigned long)fs.f_type);
+	return NULL;
+}
+
+#define ABSENT (-2)
+
+/*
+ * The root of msharefs, if one is mounted where it belongs; ABSENT if not. One
+ * that is there and closed to us is no reason to go elsewhere.
+ */
+static int msharefs_root_open(const char *verb)
+{
+	struct statfs fs;
+	int fd = open(MSHAREFS_ROOT, ROOT_FLAGS), err = errno;
+
+	if (fd != -1) {
+		if (fstatfs(fd, &fs) == 0 && fs.f_type == MSHAREFS_SUPER_MAGIC)
+			return fd;
+		close(fd);
+		return ABSENT;
+	}
+	if (err == ENOENT)
+		return ABSENT;
+	if (err != EMFILE && err != ENFILE &&
+	    (statfs(MSHAREFS_ROOT, &fs) == -1 || fs.f_type != MSHAREFS_SUPER_MAGIC))
+		return ABSENT;
+	return fail(err,
+		    "%s: cannot open the root directory " MSHAREFS_ROOT
+		    "; set MSHARE_ROOT to a directory that you may use",
+		    verb);
 }
 
 /* /dev/shm is open to everybody, so the default name there may be a squatter's. */
@@ -52,27 +86,11 @@ static int default_root_check(int fd, const char *path, const char *verb)
 	return 0;
 }
 
-int root_open(enum root_use use, const char *verb)
+/* The shm back end's own root, in the place that it has for each user. */
+static int shm_root_open(enum root_use use, const char *verb)
 {
-	const char *root = secure_getenv("MSHARE_ROOT");
 	char path[64];
 	int fd;
-
-	if (root && *root) {
-		if (*root != '/')
-			return fail(EINVAL, "%s: MSHARE_ROOT is \"%s\", which is no absolute path",
-				    verb, root);
-		fd = open(root, ROOT_FLAGS);
-		if (fd == -1)
-			return fail(
-				errno,
-				"%s: cannot open the directory that MSHARE_ROOT names, %s; it has "
-				"to exist and to be readable by you",
-				verb, root);
-		if (use == ROOT_BARE || root_filesystem_check(fd, verb) == 0)
-			return fd;
-		goto refused;
-	}
 
 	snprintf(path, sizeof(path), "/dev/shm/mshare-%u", geteuid());
 	fd = open(path, ROOT_FLAGS | O_NOFOLLOW);
@@ -96,7 +114,9 @@ int root_open(enum root_use use, const char *verb)
 				    "which is not followed",
 				    verb, path, st.stx_uid);
 		if (err == ENOENT)
-			return fail(ENOENT, "%s: no region exists: there is no root directory %s",
+			return fail(ENOENT,
+				    "%s: no region exists: no msharefs is mounted at " MSHAREFS_ROOT
+				    ", and there is no root directory %s",
 				    verb, path);
 		if (err == EACCES && st.stx_mask & STATX_UID)
 			return fail(EPERM,
@@ -105,14 +125,61 @@ int root_open(enum root_use use, const char *verb)
 				    verb, path, st.stx_uid);
 		return fail(err, "%s: cannot open the root directory %s", verb, path);
 	}
-	if (use == ROOT_BARE)
+	if (use == ROOT_BARE || (default_root_check(fd, path, verb) == 0 && root_backend(fd, verb)))
 		return fd;
-	if (default_root_check(fd, path, verb) == 0 && root_filesystem_check(fd, verb) == 0)
-		return fd;
-refused:
 	close(fd);
 	errno = mshare_errno();
 	return -1;
+}
+
+/* Of a program that runs with privileges its caller lacks, the caller has no say in it. */
+static const char *root_given(void)
+{
+	const char *root = secure_getenv("MSHARE_ROOT");
+
+	return root && *root ? root : NULL;
+}
+
+static int given_root_open(const char *root, enum root_use use, const char *verb)
+{
+	int fd;
+
+	if (*root != '/')
+		return fail(EINVAL, "%s: MSHARE_ROOT is \"%s\", which is no absolute path", verb,
+			    root);
+	fd = open(root, ROOT_FLAGS);
+	if (fd == -1)
+		return fail(errno,
+			    "%s: cannot open the directory that MSHARE_ROOT names, %s; it has to "
+			    "exist and to be readable by you",
+			    verb, root);
+	if (use == ROOT_BARE || root_backend(fd, verb))
+		return fd;
+	close(fd);
+	errno = mshare_errno();
+	return -1;
+}
+
+int root_open(enum root_use use, const char *verb)
+{
+	const char *given = root_given();
+	int fd;
+
+	if (given)
+		return given_root_open(given, use, verb);
+	fd = msharefs_root_open(verb);
+	return fd == ABSENT ? shm_root_open(use, verb) : fd;
+}
+
+const struct backend *root_unnamed(int *root, const char *verb)
+{
+	const char *given = root_given();
+
+	*root = given ? given_root_open(given, ROOT_CHECK, verb) : msharefs_root_open(verb);
+	if (*root != ABSENT)
+		return *root == -1 ? NULL : backend_at(*root);
+	*root = -1;
+	return &backend_shm;
 }
 
 int name_check(const char *name, const char *verb)
@@ -121,6 +188,12 @@ int name_check(const char *name, const char *verb)
 
 	if (!name)
 		return fail(EINVAL, "%s: the name is NULL", verb);
+	/* On both back ends, so that programs move between the two unchanged. */
+	if (!strcmp(name, MSHAREFS_INFO_NAME))
+		return fail(EINVAL,
+			    "%s: the name \"" MSHAREFS_INFO_NAME
+			    "\" is taken: msharefs says there what windows are multiples of",
+			    verb);
 	for (;;) {
 		size_t length = strcspn(component, "/");
 
