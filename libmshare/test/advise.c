@@ -66,7 +66,19 @@ int main(int argc, char **argv)
 			    "advice about page tables: not on shm, and it says so");
 		check_error(mshare_advise(fd, 0, P, MADV_COLD), EOPNOTSUPP, "nor this");
 		check_error(mshare_advise(fd, 0, P, MADV_SEQUENTIAL), EOPNOTSUPP, "nor this");
+	} else {
+		static const int about_tables[] = {MADV_HUGEPAGE,   MADV_NOHUGEPAGE, MADV_RANDOM,
+						   MADV_SEQUENTIAL, MADV_NORMAL,     MADV_COLD,
+						   MADV_PAGEOUT,    MADV_NORMAL};
+
+		for (size_t i = 0; i < sizeof(about_tables) / sizeof(about_tables[0]); i++)
+			check(mshare_advise(fd, 0, 8 * P, about_tables[i]) == 0 && value_at(w) == 1,
+			      "advice %d about the shared page tables is taken", about_tables[i]);
+		check_error(mshare_advise(fd, 0, P, MADV_MERGEABLE), EOPNOTSUPP,
+			    "advice about private memory, and it says so");
 	}
+	check_error(mshare_advise(fd, 0, P, MADV_DONTFORK), EINVAL,
+		    "advice about a process's own view");
 	int ro = mshare_open(name, O_RDONLY, 0);
 
 	check_error(mshare_advise(ro, 0, P, MADV_NORMAL), EACCES, "rule 6: read-only descriptor");

@@ -53,6 +53,7 @@ int main(int argc, char **argv)
 	ino_t inode = st.st_ino;
 
 	refuse("", EINVAL, "empty");
+	refuse("mshare_info", EINVAL, "\"mshare_info\", on either back end");
 	refuse("/", EINVAL, "\"/\"");
 	refuse("/x", EINVAL, "absolute");
 	refuse("//x", EINVAL, "absolute, twice");

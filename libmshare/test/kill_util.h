@@ -4,14 +4,13 @@
 #define MSHARE_TEST_KILL_UTIL_H
 
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 static inline void need_test_points(void)
 {
 #ifndef MSHARE_TEST_POINTS
 	skip_all("test points are only in VARIANT=asan and VARIANT=tsan builds");
 #endif
-	only_shm("its points are the shm protocol's");
 }
 
 /* The contents before, and one change of each kind. */

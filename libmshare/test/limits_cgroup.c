@@ -1,7 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * Rule 12: a memory cgroup that is too small: ENOSPC with the numbers, and no
- * OOM kill. v1 or v2, whichever is here and writable.
+ * Rule 12: a memory cgroup that is too small. On shm: ENOSPC with the numbers, and
+ * no OOM kill. On msharefs, where memory is the cgroup's that made the region: a
+ * touch that it cannot pay for is SIGBUS to who touches, in whatever cgroup.
+ * v1 or v2, whichever is here and writable.
  */
 #include "test.h"
 
@@ -137,7 +139,7 @@ static bool enter(void)
 	return false;
 }
 
-static void leave(void)
+static void step_out(void)
 {
 	char up[PATH_MAX + 32], pid[16];
 
@@ -149,6 +151,11 @@ static void leave(void)
 
 	must(fd >= 0 && write(fd, pid, strlen(pid)) == (ssize_t)strlen(pid));
 	close(fd);
+}
+
+static void leave(void)
+{
+	step_out();
 	for (int i = 0; i < 100 && rmdir(group) != 0 && errno == EBUSY; i++)
 		usleep(20000);
 }
@@ -197,10 +204,64 @@ static int inside(void *arg)
 	return 0;
 }
 
+/* In the cgroup: a region that is the cgroup's to pay for. */
+static int make(void *arg)
+{
+	int fd = mshare_open(arg, O_RDWR | O_CREAT | O_EXCL, 0600);
+
+	if (fd < 0 || mshare_reserve(fd, NULL, GIB))
+		return 2;
+	return mshare_map(fd, 0, 256 * MIB, RW, 0, -1, 0) ? 3 : 0;
+}
+
+static void toucher_outside(void)
+{
+	const char *name = unique("the-cgroups");
+	size_t P = page(), touched = 0;
+	int sig = 0;
+
+	if (!enter()) {
+		lacking("rule 12: a touch that the region's cgroup cannot pay for",
+			"no memory cgroup can be made here, v1 or v2");
+		return;
+	}
+	note("%s", group);
+	int status = in_child(make, (void *)(uintptr_t)name);
+
+	step_out();
+	check(exited(status, 0), "rule 12: 256 MiB are accounted to a cgroup of 96 MiB");
+	long before = oom_kills();
+	int fd = mshare_open(name, O_RDWR, 0);
+	char *w = mshare_attach(fd, NULL, RW, 0);
+
+	must(w != MAP_FAILED);
+	for (size_t o = 0; o < 256 * MIB && !sig; o += P) {
+		sig = store(w + o, o);
+		touched += !sig;
+	}
+	check(sig == SIGBUS && touched * P > LIMIT / 2 && touched * P <= LIMIT,
+	      "rule 12: a touch that the region's cgroup cannot pay for is SIGBUS (after %zu MiB)",
+	      touched * P / MIB);
+	check_error(mshare_advise(fd, 0, 256 * MIB, MADV_POPULATE_WRITE), ENOSPC,
+		    "rule 12: MADV_POPULATE_WRITE of it is ENOSPC");
+	check(value_at(w + P) == P && store(w + P, 1) == 0, "rule 12: what is there stays");
+	check(mshare_unmap(fd, 0, 64 * MIB) == 0 && store(w + touched * P, 1) == 0,
+	      "rule 12: with some of it unmapped there is room");
+	check(oom_kills() == before, "rule 12: the OOM killer has killed nobody");
+	check(mshare_detach(w) == 0, "detach");
+	close(fd);
+	must(mshare_unlink(name) == 0);
+	leave();
+	check(access(group, F_OK) != 0, "the cgroup is gone");
+}
+
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("msharefs accounts to the cgroup at the first touch");
+	if (!on_shm()) {
+		toucher_outside();
+		return done();
+	}
 	const char *name = unique("region");
 	int fd = region_new(name, GIB);
 

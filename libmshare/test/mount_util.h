@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * A tmpfs of the program's own, mounted where nobody else sees it, as the root
- * of the shm back end. It goes with the program.
+ * A root on a mount of the program's own, where nobody else sees it. It goes with
+ * the program.
  */
 #ifndef MSHARE_TEST_MOUNT_UTIL_H
 #define MSHARE_TEST_MOUNT_UTIL_H
@@ -20,22 +20,37 @@ static inline void private_mounts(void)
 	must(mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) == 0);
 }
 
-/* options as for mount -o, "size=8m". The mount point's path. */
-static inline const char *own_tmpfs(const char *options)
+/* What the root's back end has regions on. */
+static inline const char *root_type(void)
+{
+	return on_shm() ? "tmpfs" : "msharefs";
+}
+
+/* options as for mount -o, "size=8m", on either back end. The mount point's path. */
+static inline const char *own_root(const char *options)
 {
 	static char path[PATH_MAX];
+	const char *type = root_type();
 
-	only_shm("it fills a tmpfs of its own");
 	private_mounts();
-	snprintf(path, sizeof(path), "%s", temp_path("tmpfs"));
+	snprintf(path, sizeof(path), "%s", temp_path("root"));
 	must(mkdir(path, 0755) == 0 || errno == EEXIST);
-	must(mount("mshare-test", path, "tmpfs", MS_NOSUID | MS_NODEV, options) == 0);
+	must(mount("mshare-test", path, type, MS_NOSUID | MS_NODEV, options) == 0);
 	must(chmod(path, 0755) == 0);
 	must(setenv("MSHARE_ROOT", path, 1) == 0);
 	return path;
 }
 
-/* Bytes that the tmpfs has left. */
+/* A /dev/shm of one's own, and no msharefs whose root would be the default. */
+static inline void own_dev_shm(void)
+{
+	private_mounts();
+	while (umount2("/sys/fs/mshare", MNT_DETACH) == 0)
+		;
+	must(mount("mshare-test", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") == 0);
+}
+
+/* Bytes that the root's mount has left. */
 static inline uint64_t bytes_free(const char *path)
 {
 	struct statfs sf;

@@ -4,7 +4,7 @@
  * waits for it and then succeeds. What is in the window is not in the core.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <dirent.h>
 

@@ -4,7 +4,7 @@
  * something else took first are not its own; its parent's changes are not its
  * business, whatever becomes of the parent; nor does it wait for one.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <pthread.h>
 
@@ -242,7 +242,6 @@ static void fork_beside_changes(void)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("there are no service threads and no modifier lock on msharefs");
 	probe_prepare();
 	must(pthread_atfork(NULL, NULL, intrude) == 0);
 	must(prctl(PR_SET_CHILD_SUBREAPER, 1) == 0);

@@ -4,7 +4,7 @@
  * changes (ETIMEDOUT, then EBUSY); when gdb lets go, they arrive.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 int main(int argc, char **argv)
 {

@@ -5,7 +5,7 @@
  * way (FUTEX_WAIT_REQUEUE_PI, which makes every wake fail), that moves those who
  * sleep there to a word of its own (FUTEX_CMP_REQUEUE), that read-locks all rows.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <linux/futex.h>
 
@@ -210,7 +210,6 @@ static void all_rows_locked(int fd)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("there are no futex words and no rows on msharefs");
 	name = unique("region");
 	int fd = region_new(name, GIB);
 

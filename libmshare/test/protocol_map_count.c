@@ -4,7 +4,7 @@
  * up its window, never stale, and says ENOMEM; the change and the others are
  * unhurt.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 static const char *name;
 static long limit;
@@ -57,7 +57,6 @@ static int crowded(void *arg)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("on msharefs a window is one mapping");
 	if (TEST_TSAN)
 		skip_all("ThreadSanitizer ends when it cannot map its shadow");
 	size_t P = page();

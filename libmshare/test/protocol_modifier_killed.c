@@ -4,7 +4,7 @@
  * the lock at once, finishes the dead one's change, and makes its own.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 int main(int argc, char **argv)
 {

@@ -5,7 +5,7 @@
  * descriptor is still the program's. Changes go on: they need no such thread.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <linux/filter.h>
 #include <linux/seccomp.h>
@@ -45,7 +45,6 @@ static int confined(void *arg)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("its service threads are what needs the call");
 	int fd = region_new(unique("region"), GIB);
 
 	must(mshare_map(fd, 0, 4 * page(), RW, 0, -1, 0) == 0);

@@ -4,7 +4,7 @@
  * service goes on and changes do not wait; with all its threads stopped, they do.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <dirent.h>
 #include <sys/ptrace.h>

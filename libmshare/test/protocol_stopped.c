@@ -5,7 +5,7 @@
  * and arrives later (ETIMEDOUT), the second changes nothing (EBUSY).
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 static size_t P;
 

@@ -22,21 +22,11 @@ static void refuse(const char *name, int want, const char *what)
 	check(now_ms() - start < 5000, "rule 7: none of that hung (%s)", what);
 }
 
-int main(int argc, char **argv)
+/* A tmpfs can hold anything. */
+static void others_refused(int root, const char *region, const char *dir)
 {
-	begin(argc, argv);
-	int root = mshare_root();
-	const char *dir = unique("dir"), *region = unique("region");
 	char in[256];
 	struct stat st;
-
-	must(root >= 0 && mshare_mkdir(dir, 0700) == 0);
-	close(region_new(region, GIB));
-	snprintf(out, sizeof(out), "%s", temp_path("outside"));
-	int fd = open(out, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-
-	must(fd >= 0);
-	close(fd);
 
 	/* Links: to a region, out of the root, dangling, looping, to a directory. */
 	const char *link = unique("link");
@@ -99,12 +89,9 @@ int main(int argc, char **argv)
 
 	must(sock >= 0);
 	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/%s", root, "sock");
-	if (bind(sock, (struct sockaddr *)&sun, sizeof(sun)) == 0) {
-		refuse("sock", EINVAL, "a socket");
-		check(mshare_unlink("sock") == 0, "rule 7: unlink of a socket");
-	} else {
-		check(!on_shm(), "rule 7: sockets can be made in a tmpfs root");
-	}
+	must(bind(sock, (struct sockaddr *)&sun, sizeof(sun)) == 0);
+	refuse("sock", EINVAL, "a socket");
+	check(mshare_unlink("sock") == 0, "rule 7: unlink of a socket");
 	close(sock);
 
 	if (mknodat(root, odd, S_IFCHR | 0600, makedev(1, 3)) == 0) {
@@ -113,6 +100,48 @@ int main(int argc, char **argv)
 	} else {
 		skip("rule 7: a device", "mknod: %s", strerror(errno));
 	}
+}
+
+/* A msharefs holds regions and directories, and nothing else can be made there. */
+static void others_impossible(int root)
+{
+	struct sockaddr_un sun = {.sun_family = AF_UNIX};
+	const char *odd = unique("odd");
+	int sock = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+	struct stat st;
+
+	must(sock >= 0);
+	snprintf(sun.sun_path, sizeof(sun.sun_path), "/proc/self/fd/%d/%s", root, "sock");
+	check(symlinkat("somewhere", root, odd) == -1 && errno == EPERM, "rule 7: no links");
+	check(mkfifoat(root, odd, 0600) == -1 && errno == EPERM, "rule 7: no FIFOs");
+	check(mknodat(root, odd, S_IFCHR | 0600, makedev(1, 3)) == -1 && errno == EPERM,
+	      "rule 7: no devices");
+	check(bind(sock, (struct sockaddr *)&sun, sizeof(sun)) == -1 && errno == EPERM,
+	      "rule 7: no sockets");
+	check(fstatat(root, odd, &st, AT_SYMLINK_NOFOLLOW) == -1 && errno == ENOENT,
+	      "rule 7: and nothing has been made");
+	close(sock);
+}
+
+int main(int argc, char **argv)
+{
+	begin(argc, argv);
+	int root = mshare_root();
+	const char *dir = unique("dir"), *region = unique("region");
+	char in[256];
+
+	must(root >= 0 && mshare_mkdir(dir, 0700) == 0);
+	close(region_new(region, GIB));
+	snprintf(out, sizeof(out), "%s", temp_path("outside"));
+	int fd = open(out, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+
+	must(fd >= 0);
+	close(fd);
+
+	if (on_shm())
+		others_refused(root, region, dir);
+	else
+		others_impossible(root);
 
 	refuse(dir, EISDIR, "a directory");
 	check_error(mshare_unlink(dir), EISDIR, "rule 7: unlink of a directory");
@@ -122,6 +151,8 @@ int main(int argc, char **argv)
 
 	/* On the shm back end, any file may lie in the root. */
 	if (on_shm()) {
+		const char *odd = unique("file");
+
 		fd = openat(root, odd, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
 		must(fd >= 0 && write(fd, "hello, world\n", 13) == 13);
 		int r = mshare_open(odd, O_RDWR, 0);

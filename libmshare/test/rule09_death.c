@@ -5,27 +5,14 @@
  */
 #include "map_util.h"
 
-int main(int argc, char **argv)
+/*
+ * An attacher that has stopped, with page tables of its own: a change waits for
+ * it. It is killed, and so is one who waits.
+ */
+static void stopped_holds_up(const char *name, int fd, char *w)
 {
-	begin(argc, argv);
 	size_t P = page();
-	const char *name = unique("region");
-	int fd = region_new(name, GIB);
-	char *w = mshare_attach(fd, NULL, RW, 0);
-
-	must(w != MAP_FAILED && mshare_map(fd, 0, 4 * P, RW, 0, -1, 0) == 0);
-	must(store(w, 1) == 0);
-
-	/* An attacher, at rest. */
-	struct peer p = peer_unrelated();
-	int there = p_open(&p, name, O_RDWR, 0);
-
-	must(p_attach(&p, there, NULL, RW, 0) == w);
-	check_eq(info_of(fd).attachments, 2, "rule 9: two are attached");
-	p_kill(&p);
-	check_eq(info_of(fd).attachments, 1, "rule 9: killed, its attachment is gone");
-	check(mshare_protect(fd, 0, P, PROT_READ) == 0 && mshare_protect(fd, 0, P, RW) == 0,
-	      "rule 9: changes go on");
+	int there;
 
 	/* An attacher that has stopped, and a change that waits for it. */
 	struct peer q = peer_exec(), m = peer_exec();
@@ -76,6 +63,57 @@ int main(int argc, char **argv)
 	check(p_load(&r, w + 12 * P, NULL) == 0 && p_store(&r, w, 2) == 0 && value_at(w) == 2,
 	      "rule 9: and all that live share it");
 	check(p_end(&r), "the peer ended well");
+}
+
+/* With shared ones nothing waits, whatever the attacher does, and whoever dies. */
+static void stopped_holds_up_nobody(const char *name, int fd, char *w)
+{
+	size_t P = page();
+	struct peer q = peer_exec();
+	int there = p_open(&q, name, O_RDWR, 0);
+
+	must(p_attach(&q, there, NULL, RW, 0) == w && p_load(&q, w, NULL) == 0);
+	p_stop(&q);
+	mshare_set_timeout(1);
+	check(mshare_map(fd, 8 * P, 4 * P, RW, 0, -1, 0) == 0 && store(w + 8 * P, 5) == 0 &&
+		      mshare_unmap(fd, 9 * P, P) == 0,
+	      "rule 9: changes do not wait for an attacher that has stopped");
+	p_continue(&q);
+	check(p_load(&q, w + 8 * P, NULL) == 0 && p_load(&q, w + 9 * P, NULL) == SIGSEGV,
+	      "rule 9: and are in force in it when it goes on");
+	p_stop(&q);
+	p_kill(&q);
+	check(info_of(fd).attachments == 1 && mshare_unmap(fd, 8 * P, 4 * P) == 0,
+	      "rule 9: killed while it is stopped");
+	must(mshare_map(fd, 12 * P, P, RW, 0, -1, 0) == 0 && store(w, 2) == 0);
+}
+
+int main(int argc, char **argv)
+{
+	begin(argc, argv);
+	size_t P = page();
+	const char *name = unique("region");
+	int fd = region_new(name, GIB);
+	char *w = mshare_attach(fd, NULL, RW, 0);
+
+	must(w != MAP_FAILED && mshare_map(fd, 0, 4 * P, RW, 0, -1, 0) == 0);
+	must(store(w, 1) == 0);
+
+	/* An attacher, at rest. */
+	struct peer p = peer_unrelated();
+	int there = p_open(&p, name, O_RDWR, 0);
+
+	must(p_attach(&p, there, NULL, RW, 0) == w);
+	check_eq(info_of(fd).attachments, 2, "rule 9: two are attached");
+	p_kill(&p);
+	check_eq(info_of(fd).attachments, 1, "rule 9: killed, its attachment is gone");
+	check(mshare_protect(fd, 0, P, PROT_READ) == 0 && mshare_protect(fd, 0, P, RW) == 0,
+	      "rule 9: changes go on");
+
+	if (shares_tables())
+		stopped_holds_up_nobody(name, fd, w);
+	else
+		stopped_holds_up(name, fd, w);
 
 	/* Many come and are killed at once. */
 	for (int round = 0; round < 5; round++) {

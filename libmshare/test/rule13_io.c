@@ -3,6 +3,7 @@
  * Rule 13: read, write, sendfile, splice, sockets, O_DIRECT and io_uring, into
  * and out of a window, seen by a peer.
  */
+#include "direct_util.h"
 #include "uring_util.h"
 
 #include <sys/sendfile.h>
@@ -27,7 +28,7 @@ static void uring(int file)
 	const char *why = uring_open(&u);
 
 	if (why) {
-		skip("rule 13: io_uring", "%s", why);
+		lacking("rule 13: io_uring", "%s", why);
 		return;
 	}
 	memset(w, 'u', P);
@@ -114,16 +115,16 @@ int main(int argc, char **argv)
 	      "rule 13: send(2) and recv(2)");
 
 	/* Without copies by the page cache. */
-	must(ftruncate(file, (off_t)P) == 0 && fsync(file) == 0);
-	int direct = open(path, O_RDWR | O_DIRECT | O_CLOEXEC);
+	int direct = direct_open(P);
 
 	if (direct < 0) {
-		skip("rule 13: O_DIRECT", "no O_DIRECT on the file system of TMPDIR");
+		lacking("rule 13: O_DIRECT", "no file and no RAM disk here that has it");
 	} else {
 		memset(w + 6 * P, 'f', P);
-		check(pwrite(direct, w + 6 * P, P, 0) == (ssize_t)P,
+		check(pwrite(direct, w + 6 * P, P, DIRECT_OFFSET) == (ssize_t)P,
 		      "rule 13: O_DIRECT write out of it");
-		check(pread(direct, w + 7 * P, P, 0) == (ssize_t)P && peer_sees(7 * P, 'f'),
+		check(pread(direct, w + 7 * P, P, DIRECT_OFFSET) == (ssize_t)P &&
+			      peer_sees(7 * P, 'f'),
 		      "rule 13: O_DIRECT read into it, seen by the peer");
 		close(direct);
 	}

@@ -27,8 +27,10 @@ int main(int argc, char **argv)
 	if (the_backend == MSHARE_BACKEND_SHM)
 		check_eq(the_capabilities, 0, "rule 14: shm has none of the capabilities");
 	else
-		check(the_capabilities & MSHARE_CAP_SHARED_PAGE_TABLES,
-		      "rule 14: msharefs shares page tables");
+		check_eq(the_capabilities,
+			 MSHARE_CAP_SHARED_PAGE_TABLES | MSHARE_CAP_FILE_BACKING |
+				 MSHARE_CAP_REFUSES_RAW_CALLS,
+			 "rule 14: msharefs has all of them but hugetlb");
 	check(b.window == 0 && b.mapped == 0 && b.attachments == 0,
 	      "rule 14: the root is no region and has no numbers");
 
@@ -98,17 +100,17 @@ int main(int argc, char **argv)
 	check_eq(info_of(fd).attachments, 2, "rule 14: detach counts");
 
 	/* Many attachments are counted exactly. */
-	char *many[20];
+	char *many[12];
 	int made = 0;
 
-	for (; made < 20; made++) {
+	for (; made < 12; made++) {
 		many[made] = mshare_attach(nameless, NULL, RW, MSHARE_ATTACH_ANYWHERE);
 		if (many[made] == MAP_FAILED)
 			break;
 	}
 	check_eq(info_of(nameless).attachments, made, "rule 14: %d attachments of one process",
 		 made);
-	check(made == 20, "rule 14: a process may have 20 of one region");
+	check(made == 12, "rule 14: a process may have 12 of one region");
 	while (made-- > 0)
 		must(mshare_detach(many[made]) == 0);
 	check_eq(info_of(nameless).attachments, 0, "rule 14: and none");
@@ -116,11 +118,15 @@ int main(int argc, char **argv)
 	/* A straggler. */
 	p_stop(&p);
 	mshare_set_timeout(100);
-	check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT,
-		    "a change behind a stopped process");
+	if (shares_tables())
+		check(mshare_protect(fd, 0, P, PROT_READ) == 0,
+		      "a change behind a stopped process");
+	else
+		check_error(mshare_protect(fd, 0, P, PROT_READ), ETIMEDOUT,
+			    "a change behind a stopped process");
 	i = info_of(fd);
-	check(i.attachments == 2 && i.stragglers == 1, "rule 14: one of two is behind (%u of %u)",
-	      i.stragglers, i.attachments);
+	check(i.attachments == 2 && i.stragglers == !shares_tables(),
+	      "rule 14: of two, those that are behind (%u of %u)", i.stragglers, i.attachments);
 	p_continue(&p);
 	mshare_set_timeout(30000);
 	check(mshare_protect(fd, 0, P, RW) == 0 && info_of(fd).stragglers == 0,

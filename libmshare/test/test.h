@@ -267,6 +267,22 @@ __attribute__((format(printf, 2, 3))) static inline void skip(const char *what, 
 	say("ok %d - %s # SKIP %s", ++tap.run, what, why);
 }
 
+static inline bool ci(void)
+{
+	const char *v = getenv("CI");
+
+	return v && *v && strcmp(v, "0") && strcmp(v, "false");
+}
+
+/* A check that this machine has not what it takes for: with CI=true it should have. */
+#define lacking(what, ...)                                                                         \
+	do {                                                                                       \
+		if (ci())                                                                          \
+			check(false, what ": " __VA_ARGS__);                                       \
+		else                                                                               \
+			skip(what, __VA_ARGS__);                                                   \
+	} while (0)
+
 static inline int done(void)
 {
 	say("1..%d", tap.run);
@@ -275,13 +291,6 @@ static inline int done(void)
 	if (tap.failed)
 		note("%d of %d failed", tap.failed, tap.run);
 	return tap.failed ? 1 : 0;
-}
-
-static inline bool ci(void)
-{
-	const char *v = getenv("CI");
-
-	return v && *v && strcmp(v, "0") && strcmp(v, "false");
 }
 
 /* ---- names and regions -------------------------------------------------- */
@@ -342,11 +351,13 @@ static inline bool on_shm(void)
 	return backend().backend == MSHARE_BACKEND_SHM;
 }
 
-/* For programs about the shm back end's own files and threads. */
-static inline void only_shm(const char *why)
+/*
+ * With one set of page tables a change is in force everywhere at once; with one
+ * for each attacher, it waits for those that have stopped.
+ */
+static inline bool shares_tables(void)
 {
-	if (!on_shm())
-		skip_all("not on the shm back end: %s", why);
+	return backend().capabilities & MSHARE_CAP_SHARED_PAGE_TABLES;
 }
 
 static inline void *at(void *window, size_t offset)
@@ -1131,7 +1142,8 @@ static inline void peer_wait_gone(struct peer *p)
 	/* Readable when its last thread has gone: then its memory and locks are free. */
 	struct pollfd pfd = {.fd = (int)syscall(SYS_pidfd_open, p->pid, 0), .events = POLLIN};
 
-	if (pfd.fd < 0 && errno == ESRCH)
+	/* EINVAL: it went while the call was looking. */
+	if (pfd.fd < 0 && (errno == ESRCH || errno == EINVAL))
 		return;
 	must(pfd.fd >= 0);
 	must(poll(&pfd, 1, 60000) == 1);

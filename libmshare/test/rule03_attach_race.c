@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: processes attach and detach while another one changes. Whoever
+ * Rule 3: processes attach and detach while another one changes. Whoever
  * has attached sees at least what was done before, and misses nothing after: page
  * n is mapped before the count in page 0 says n, and unmapped before the other
  * count does.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #define CHANGES (TEST_ASAN || TEST_TSAN ? 60 : 250)
 #define ATTACHERS 4

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: a program loads the library, attaches and closes the library
- * again. Its service thread goes on, and fork works: the library stays.
+ * dlclose(): a program loads the library, attaches and closes the library again.
+ * The attachment goes on, and fork works: the library stays.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <dlfcn.h>
 

@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: a follower whose RLIMIT_AS has shrunk below what it has. It
+ * Limits: an attacher whose RLIMIT_AS has shrunk below what it has. It
  * follows or gives up its window, never stale, and holds up nobody.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 static const char *name;
 

@@ -7,7 +7,7 @@
  *	MSHARE_FUZZ_SEED, MSHARE_FUZZ_ROUNDS, MSHARE_FUZZ_FIRST (one of them alone
  *	is enough to see a failure again: a round depends on the seed and its number)
  */
-#include "protocol_util.h"
+#include "party_util.h"
 #include "random_util.h"
 
 /* The file's layout, which src/backend_shm.c describes. */
@@ -677,7 +677,6 @@ static uint64_t setting(const char *name, uint64_t otherwise)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("its control area is what is fuzzed");
 	uint64_t seed = setting("MSHARE_FUZZ_SEED", 1);
 	uint64_t first = setting("MSHARE_FUZZ_FIRST", 0);
 	uint64_t rounds = setting("MSHARE_FUZZ_ROUNDS", TEST_ASAN || TEST_TSAN ? 600 : 3000);

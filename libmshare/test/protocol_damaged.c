@@ -2,7 +2,7 @@
 /*
  * Bad input: a region's file that was cut short or written over, attached and
  * not. Every call answers; none crashes, hangs or sends SIGBUS; the errors say
- * that the region is damaged. (With a control area that lies: fuzz_*.c.)
+ * that the region is damaged. (With a control area that lies: protocol_fuzz.c.)
  */
 #include "test.h"
 
@@ -170,7 +170,6 @@ static void try(const struct damage *d, unsigned int seed)
 int main(int argc, char **argv)
 {
 	begin(argc, argv);
-	only_shm("a file of the shm back end is damaged");
 	P = page();
 	name = unique("region");
 	/* If a change has to wait for what cannot be read, not for long. */

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: a thread that is cancelled (pthread_cancel) while it waits in
+ * Cancelling: a thread that is cancelled (pthread_cancel) while it waits in
  * one of the library's calls leaves no lock behind. The calls are no
  * cancellation points: they come to their end first.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <pthread.h>
 

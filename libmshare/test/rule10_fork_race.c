@@ -1,9 +1,9 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: fork() in one thread while others change, attach and detach.
+ * Rule 10: fork() in one thread while others change, attach and detach.
  * Each child has the attachment, follows, changes, and is not caught in a lock.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <pthread.h>
 

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: an attached process becomes another user, who could not open the
+ * Rule 6: an attached process becomes another user, who could not open the
  * region. The attachment goes on, it still changes the region by the descriptor
  * it has, and its children take part.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 int main(int argc, char **argv)
 {

@@ -1,11 +1,11 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol: fork() while another thread's change is under way, made where
- * the region cannot be opened anew (a thread with a descriptor table of its
- * own does it): the child keeps the program's descriptor, and takes part.
+ * Rule 10: fork() while another thread's change is under way, made where the
+ * region cannot be opened anew (on shm a thread with a descriptor table of its
+ * own does it then): the child keeps the program's descriptor, and takes part.
  */
 #include "map_util.h"
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <pthread.h>
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * For the tests of the protocol: parties, which are forked children that run a
- * function of the test and keep step with it.
+ * Parties, which are forked children that run a function of the test and keep
+ * step with it.
  */
-#ifndef MSHARE_TEST_PROTOCOL_UTIL_H
-#define MSHARE_TEST_PROTOCOL_UTIL_H
+#ifndef MSHARE_TEST_PARTY_UTIL_H
+#define MSHARE_TEST_PARTY_UTIL_H
 
 #include "test.h"
 

@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The protocol within one process: many threads change, attach and detach the
+ * Rule 3 within one process: many threads change, attach and detach the
  * same region and others at once. All succeed, and each thread's changes are in
  * force when they return.
  */
-#include "protocol_util.h"
+#include "party_util.h"
 
 #include <pthread.h>
 

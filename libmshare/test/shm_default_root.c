@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: MIT */
 /*
- * The root: MSHARE_ROOT, or on shm /dev/shm/mshare-<uid>, made 0700 when it is
- * needed; MSHARE_ROOT by secure_getenv. (Rule 7.)
+ * The root: MSHARE_ROOT, or where no msharefs is mounted /dev/shm/mshare-<uid>,
+ * made 0700 when it is needed; MSHARE_ROOT by secure_getenv. (Rule 7.)
  */
 #include "mount_util.h"
 
@@ -29,13 +29,11 @@ int main(int argc, char **argv)
 	begin(argc, argv);
 	if (geteuid() != 0)
 		skip_all("needs root: it becomes another user");
-	only_shm("the default of the shm back end");
 	struct stat st, again;
 	char file[128];
 
 	/* A /dev/shm of one's own, and a root to be named in it. */
-	private_mounts();
-	must(mount("mshare-test", "/dev/shm", "tmpfs", MS_NOSUID | MS_NODEV, "mode=1777") == 0);
+	own_dev_shm();
 	must(mkdir("/dev/shm/given", 0755) == 0 && setenv("MSHARE_ROOT", "/dev/shm/given", 1) == 0);
 	uid = STRANGER + 1;
 	snprintf(path, sizeof(path), "/dev/shm/mshare-%u", uid);
