@@ -316,6 +316,7 @@ int command_status(const char *name)
 {
 	uint64_t counts[5] = {0}, bytes = 0;
 	struct mshare_info info;
+	char tables[24] = "own"; /* of each attacher */
 	struct index ix;
 	int result;
 
@@ -330,13 +331,16 @@ int command_status(const char *name)
 		fprintf(stderr, "shared-index: %s\n", mshare_errmsg());
 		result = -1;
 	} else {
+		if (info.capabilities & MSHARE_CAP_SHARED_PAGE_TABLES)
+			snprintf(tables, sizeof(tables), "%llu",
+				 (unsigned long long)info.page_table_bytes);
 		printf("files=%llu text=%llu binary=%llu unreadable=%llu too_large=%llu bytes=%llu "
-		       "mapped=%llu attachments=%u base=%p\n",
+		       "mapped=%llu attachments=%u page_tables=%s base=%p\n",
 		       (unsigned long long)counts[0], (unsigned long long)counts[INDEX_TEXT],
 		       (unsigned long long)counts[INDEX_BINARY],
 		       (unsigned long long)counts[INDEX_UNREADABLE],
 		       (unsigned long long)counts[INDEX_TOO_LARGE], (unsigned long long)bytes,
-		       (unsigned long long)info.mapped, info.attachments, (void *)ix.base);
+		       (unsigned long long)info.mapped, info.attachments, tables, (void *)ix.base);
 	}
 	index_close(&ix);
 	return result == 0 ? 0 : 1;

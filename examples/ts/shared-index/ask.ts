@@ -132,11 +132,11 @@ export function progress(index: Index) {
 export function status(name: string): void {
   const index = Index.open(name, 'r')
   const { files, text, binary, unreadable, tooLarge, bytes } = progress(index)
-  const { mapped, attachments } = index.region.info()
+  const { mapped, attachments, sharedPageTables, pageTableBytes } = index.region.info()
   print(
     `files=${files} text=${text} binary=${binary} unreadable=${unreadable} ` +
       `too_large=${tooLarge} bytes=${bytes} mapped=${mapped} attachments=${attachments} ` +
-      `base=0x${index.base.toString(16)}`,
+      `page_tables=${sharedPageTables ? pageTableBytes : 'own'} base=0x${index.base.toString(16)}`,
   )
   index.close()
 }

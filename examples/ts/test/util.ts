@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 
 import { spawn } from 'node:child_process'
-import { mkdtempSync, readdirSync, rmSync } from 'node:fs'
+import { mkdtempSync, readdirSync, rmSync, statfsSync } from 'node:fs'
 import { createInterface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { afterEach, beforeEach, expect } from 'vitest'
@@ -93,13 +93,19 @@ export async function output(args: string[]): Promise<string> {
   return output
 }
 
+/** On which back end this directory is decides which one is tested. */
+const base = process.env['MSHARE_TEST_BASE'] || process.env['MSHARE_ROOT'] || '/dev/shm'
+
+/** The number is msharefs's magic. */
+export const ON_MSHAREFS = statfsSync(base).type === 0x6d736872
+
 /** Every test has a root of its own, in which nothing may be left. */
 export function ownRoot(): void {
   let root: string
   let before: string | undefined
   beforeEach(() => {
     before = process.env['MSHARE_ROOT']
-    root = mkdtempSync('/dev/shm/mshare-examples-')
+    root = mkdtempSync(`${base}/mshare-examples-`)
     process.env['MSHARE_ROOT'] = root
   })
   afterEach(async () => {

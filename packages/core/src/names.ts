@@ -43,9 +43,12 @@ export function* list(directory: string): Operation<string[]> {
   }
 }
 
+/** A file that msharefs has in the root of a mount, and a name that no region can have. */
+const RESERVED = 'mshare_info'
+
 function* regions(directory: number, prefix: string): Generator<string> {
   for (const entry of readdirSync(`/proc/self/fd/${directory}`, { withFileTypes: true })) {
-    if (entry.isFile()) yield prefix + entry.name
+    if (entry.isFile() && prefix + entry.name !== RESERVED) yield prefix + entry.name
     if (!entry.isDirectory()) continue
     let fd: number
     try {

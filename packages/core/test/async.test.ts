@@ -3,7 +3,7 @@ import { readFileSync } from 'node:fs'
 import { readFile } from 'node:fs/promises'
 import { Region } from '@mshare/core'
 import { describe, expect, test } from 'vitest'
-import { GiB, PAGE, Peer, rejected, Thread, useRoot } from './util.js'
+import { describeOn, GiB, PAGE, Peer, rejected, Thread, useRoot } from './util.js'
 
 useRoot()
 
@@ -63,7 +63,23 @@ describe('every Async twin does what the other does', () => {
   })
 })
 
-describe('what blocks', () => {
+describeOn('msharefs', 'nothing blocks', () => {
+  test('a stopped attacher holds nothing up', async () => {
+    using region = Region.create('moving', { size: '1GiB' })
+    const peer = new Peer()
+    await peer.run(({ Region, kept }) => {
+      kept.view = Region.open('moving').attach()
+    })
+    await peer.stop()
+    expect(await region.mapAsync({ length: PAGE })).toEqual({ offset: 0, length: PAGE })
+    expect(region.info()).toMatchObject({ generation: 1, stragglers: 0, attachments: 1 })
+    peer.signal('SIGCONT')
+    expect(await peer.run(({ kept }) => kept.view.buffer()[0])).toBe(0)
+    Region.unlink('moving')
+  })
+})
+
+describeOn('shm', 'what blocks', () => {
   test('holds up neither the event loop nor the pool of libuv', async () => {
     using region = Region.create('blocked', { size: '1GiB' })
     const peer = new Peer()

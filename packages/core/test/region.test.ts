@@ -15,7 +15,7 @@ import {
 } from 'node:fs'
 import { Region } from '@mshare/core'
 import { afterEach, describe, expect, test } from 'vitest'
-import { GiB, Native, PAGE, Peer, thrown, useRoot } from './util.js'
+import { describeOn, GiB, Native, ON_MSHAREFS, PAGE, Peer, thrown, useRoot } from './util.js'
 
 const root = useRoot()
 const descriptors = () => readdirSync('/proc/self/fd').length
@@ -245,11 +245,11 @@ describe('contents', () => {
     }
     thrown('EINVAL', () => region.map({ length: 0 }))
     thrown('EINVAL', () => region.attach({ address: 4096n }))
-    if (region.info().backend === 'shm') {
-      thrown('EOPNOTSUPP', () => region.map({ offset: PAGE, length: PAGE, hugetlb: true }))
-      const backing = { fd: region.fd, offset: '4KiB' as const }
-      thrown('EOPNOTSUPP', () => region.map({ offset: PAGE, length: PAGE, backing }))
-    }
+    thrown('EOPNOTSUPP', () => region.map({ offset: PAGE, length: PAGE, hugetlb: true }))
+    const backing = { fd: region.fd, offset: '4KiB' as const }
+    // Where files can back a region, regions cannot.
+    const code = region.info().fileBacking ? 'EINVAL' : 'EOPNOTSUPP'
+    thrown(code, () => region.map({ offset: PAGE, length: PAGE, backing }))
     expect({ ...region.info(), mappings: region.mappings() }).toEqual(before)
   })
 
@@ -272,7 +272,7 @@ describe('contents', () => {
 describe('a stopped attacher', () => {
   afterEach(() => Region.setTimeout(10_000))
 
-  test('ETIMEDOUT for the change it does not follow, EBUSY for the next, and then all is well', async () => {
+  test('ETIMEDOUT for the change it does not follow, EBUSY for the next, and then all is well; or, with shared page tables, nothing of that', async () => {
     using region = Region.create('stopped', { size: '1GiB' })
     const peer = new Peer()
     await peer.run(({ Region, kept }) => {
@@ -280,6 +280,15 @@ describe('a stopped attacher', () => {
     })
     await peer.stop()
     Region.setTimeout(100)
+    if (region.info().sharedPageTables) {
+      region.map({ length: 2 * PAGE })
+      region.unmap({ offset: PAGE, length: PAGE })
+      expect(region.info()).toMatchObject({ generation: 2, stragglers: 0, attachments: 1 })
+      peer.signal('SIGCONT')
+      expect(await peer.run(({ kept }) => kept.view.buffer().length)).toBe(PAGE)
+      Region.unlink('stopped')
+      return
+    }
     thrown('ETIMEDOUT', () => region.map({ offset: 0, length: PAGE }))
     expect(region.info()).toMatchObject({ generation: 1, stragglers: 1, attachments: 1 })
     thrown('EBUSY', () => region.map({ offset: PAGE, length: PAGE }))
@@ -292,7 +301,38 @@ describe('a stopped attacher', () => {
   })
 })
 
-describe('hostile files', () => {
+describeOn('msharefs', 'regions as files', () => {
+  test('a region cannot be written over nor cut short', () => {
+    using region = Region.create('whole', { size: '1GiB' })
+    region.map({ length: PAGE })
+    const path = `${root.path}/whole`
+    expect(() => writeFileSync(path, 'noise', { flag: 'r+' })).toThrow('EINVAL')
+    expect(() => truncateSync(path, 0)).toThrow()
+    expect(() => writeFileSync(path, '')).toThrow()
+    expect(region.info()).toMatchObject({ window: GiB, mapped: PAGE })
+    Region.unlink('whole')
+  })
+
+  test('there are no links, FIFOs', () => {
+    expect(() => symlinkSync('/etc/passwd', `${root.path}/link`)).toThrow('EPERM')
+    expect(() => execFileSync('mkfifo', [`${root.path}/fifo`], { stdio: 'ignore' })).toThrow()
+    expect(Region.list()).toEqual([])
+  })
+
+  test('a file backs a mapping', () => {
+    using region = Region.unnamed({ size: '1GiB' })
+    const path = `/dev/shm/mshare-backing-${process.pid}`
+    writeFileSync(path, Buffer.alloc(2 * PAGE, 'file'))
+    const fd = openSync(path, 'r+')
+    rmSync(path)
+    region.map({ offset: 0, length: PAGE, backing: { fd, offset: PAGE } })
+    closeSync(fd)
+    using view = region.attach()
+    expect(view.buffer(0, 4).toString()).toBe('file')
+  })
+})
+
+describeOn('shm', 'hostile files', () => {
   test('noise is no region, and a region scribbled over is damaged', () => {
     writeFileSync(`${root.path}/noise`, Buffer.alloc(8192, 0x5a))
     thrown('EINVAL', () => Region.open('noise'))
@@ -352,18 +392,19 @@ describe('the names there are', () => {
     Region.mkdir('one')
     Region.mkdir('one/two', 0o755)
     for (const name of ['z', 'one/a', 'one/two/b']) Region.create(name, { size: '1GiB' }).close()
-    symlinkSync('/', `${root.path}/one/link`)
+    // A link is no name of a region, where there can be links.
+    if (!ON_MSHAREFS) symlinkSync('/', `${root.path}/one/link`)
     expect(Region.list()).toEqual(['one/a', 'one/two/b', 'z'])
     expect(Region.list('one')).toEqual(['one/a', 'one/two/b'])
     expect(Region.list('one/two')).toEqual(['one/two/b'])
     thrown('ENOENT', () => Region.list('nothing'))
     thrown('ENOTDIR', () => Region.list('z'))
-    expect(['ENOTDIR', 'ELOOP']).toContain(
+    expect(['ENOTDIR', 'ELOOP', 'ENOENT']).toContain(
       (thrownBy(() => Region.list('one/link')) as { code: string }).code,
     )
     thrown('ENOTEMPTY', () => Region.rmdir('one/two'))
     thrown('EEXIST', () => Region.mkdir('one'))
-    rmSync(`${root.path}/one/link`)
+    rmSync(`${root.path}/one/link`, { force: true })
     for (const name of ['z', 'one/a', 'one/two/b']) Region.unlink(name)
     Region.rmdir('one/two')
     Region.rmdir('one')

@@ -1,13 +1,23 @@
 // SPDX-License-Identifier: MIT
 import { type ChildProcess, execFileSync, fork, type StdioOptions, spawn } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs'
+import {
+  chmodSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statfsSync,
+  statSync,
+} from 'node:fs'
 import { dirname } from 'node:path'
 import { createInterface, type Interface } from 'node:readline'
 import { fileURLToPath } from 'node:url'
 import { Worker } from 'node:worker_threads'
 import type * as core from '@mshare/core'
-import { afterAll, afterEach, beforeAll, expect } from 'vitest'
+import { afterAll, afterEach, beforeAll, describe, expect } from 'vitest'
 
 export const PAGE = 4096
 export const GiB = 2 ** 30
@@ -15,12 +25,24 @@ export const GiB = 2 ** 30
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 export const SOURCES = path('../../../scripts/sources.mjs')
 
-/** A root of this test file's own, on tmpfs; gone afterwards. Others may look into it. */
+/** Where roots are made: on which back end that is decides which one is tested. */
+const { MSHARE_TEST_BASE, MSHARE_ROOT: OUTER_ROOT } = process.env
+export const TEST_BASE = MSHARE_TEST_BASE || OUTER_ROOT || '/dev/shm'
+
+/** For tests of one back end's own ways; others ask the region. The number is msharefs's magic. */
+export const ON_MSHAREFS = statfsSync(TEST_BASE).type === 0x6d736872
+
+/** Tests of one back end's own ways: they are where it is the one that is tested. */
+export function describeOn(backend: 'msharefs' | 'shm', name: string, tests: () => void): void {
+  if (ON_MSHAREFS === (backend === 'msharefs')) describe(`${backend}: ${name}`, tests)
+}
+
+/** A root of this test file's own; gone afterwards. Others may look into it. */
 export function useRoot(): { path: string } {
   const root = { path: '' }
   const { MSHARE_ROOT } = process.env
   beforeAll(() => {
-    root.path = mkdtempSync('/dev/shm/mshare-ts-')
+    root.path = mkdtempSync(`${TEST_BASE}/mshare-ts-`)
     chmodSync(root.path, 0o755)
     Object.assign(process.env, { MSHARE_ROOT: root.path })
   })
@@ -179,10 +201,6 @@ export class Thread extends Remote {
 }
 
 let program: string | undefined
-afterAll(() => {
-  if (program !== undefined) rmSync(dirname(program), { recursive: true })
-  program = undefined
-})
 
 /** A process in C: see peer.c for what it can be told. */
 export class Native {
@@ -222,12 +240,19 @@ export class Native {
   }
 }
 
+/** Once, not for each run: in a guest whose processor is emulated that takes long. */
 function compile(): string {
-  const directory = mkdtempSync('/tmp/mshare-ts-peer-')
-  const file = `${directory}/peer`
+  const file = path('../build/peer')
   const libmshare = path('../../../libmshare')
-  const arguments_ = ['-O1', '-g', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE', '-pthread']
-  const link = [`${libmshare}/build/libmshare.a`, '-o', file]
-  execFileSync('cc', [...arguments_, `-I${libmshare}/include`, path('peer.c'), ...link])
+  const from = [path('peer.c'), `${libmshare}/build/libmshare.a`]
+  const changed = (name: string) => statSync(name, { throwIfNoEntry: false })?.mtimeMs ?? 0
+  if (from.every((name) => changed(name) < changed(file))) return file
+
+  const flags = ['-O1', '-g', '-Wall', '-Wextra', '-Werror', '-D_GNU_SOURCE', '-pthread']
+  const unfinished = `${file}.${process.pid}`
+  mkdirSync(dirname(file), { recursive: true })
+  execFileSync('cc', [...flags, `-I${libmshare}/include`, ...from, '-o', unfinished])
+  // Several test files may be at it.
+  renameSync(unfinished, file)
   return file
 }

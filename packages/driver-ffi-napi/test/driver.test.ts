@@ -15,7 +15,8 @@ const sources = fileURLToPath(url('../../../scripts/sources.mjs'))
 
 let root: string
 beforeAll(() => {
-  root = mkdtempSync('/dev/shm/mshare-ffi-')
+  const { MSHARE_TEST_BASE, MSHARE_ROOT } = process.env
+  root = mkdtempSync(`${MSHARE_TEST_BASE || MSHARE_ROOT || '/dev/shm'}/mshare-ffi-`)
 })
 afterAll(() => rmSync(root, { recursive: true }))
 
