@@ -236,7 +236,8 @@ describe('documents', () => {
   })
 
   it('name environment variables that the sources know', () => {
-    const sources = ['libmshare/src', 'packages/core/src']
+    const selftests = 'kernel/linux/tools/testing/selftests/mshare'
+    const sources = ['libmshare/src', 'packages/core/src', selftests]
       .flatMap((directory) =>
         readdirSync(join(top, directory), { recursive: true, withFileTypes: true }),
       )
