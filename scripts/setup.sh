@@ -53,7 +53,7 @@ LIST
 has() {
 	case $1 in
 	/*) [ -e "$1" ] ;;
-	"<"*) [ -n "$(echo "#include $1" | "${CC:-cc}" -E - 2>/dev/null)" ] ;;
+	"<"*) echo "#include $1" | "${CC:-cc}" -E - >/dev/null 2>&1 ;;
 	# A compiler named in CC stands in for gcc.
 	gcc) command -v "${CC:-gcc}" >/dev/null 2>&1 ;;
 	*) command -v "$1" >/dev/null 2>&1 ;;
