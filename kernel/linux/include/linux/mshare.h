@@ -48,25 +48,13 @@ bool mshare_has_attachers(struct mm_struct *mm);
 void mshare_batch_attachers(struct arch_tlbflush_unmap_batch *batch,
 			    struct mm_struct *mm);
 
-/*
- * Charges between begin and end are made to the region's cgroup. If that is at
- * its limit they fail, and nobody is killed: who touches a region may be a
- * stranger to those who would be.
- */
-struct mshare_charge {
-	struct mem_cgroup *memcg;
-	struct mem_cgroup *old;
-};
-
-void mshare_charge_begin(struct mshare_charge *charge, struct mm_struct *mm);
-void mshare_charge_end(struct mshare_charge *charge);
+/* What current is having charged is a region's: see mshare_charge_begin(). */
 bool mshare_is_charging(void);
 
 /*
  * The cgroup that pays for a region, given its host mm: the one that it was
  * created in, or the nearest ancestor that is still online. get: with a
- * reference; the other is valid for as long as the caller is in an RCU
- * read-side critical section.
+ * reference; the other is valid for as long as the region is.
  */
 struct mem_cgroup *mshare_get_memcg(struct mm_struct *mm);
 struct mem_cgroup *mshare_memcg(struct mm_struct *mm);

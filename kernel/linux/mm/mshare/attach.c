@@ -48,10 +48,9 @@ static pud_t *attacher_pud(struct vm_area_struct *vma, unsigned long addr)
 }
 
 /* Point it at the host's PMD table for haddr, which is made if need be. */
-static int link_slot(struct vm_area_struct *vma, pud_t *pud,
-		     unsigned long haddr)
+static int link_slot(struct mshare_region *region, struct vm_area_struct *vma,
+		     pud_t *pud, unsigned long haddr)
 {
-	struct mshare_region *region = vma_region(vma);
 	struct mm_struct *host = region->mm;
 	spinlock_t *ptl;
 	p4d_t *p4d;
@@ -148,9 +147,10 @@ static struct vm_area_struct *lock_host_vma(struct vm_area_struct *vma,
 vm_fault_t mshare_fault(struct vm_area_struct *vma, unsigned long address,
 			unsigned int flags)
 {
-	struct mm_struct *host = vma_region(vma)->mm;
+	struct mshare_region *region = vma_region(vma);
+	struct mm_struct *host = region->mm;
 	unsigned long haddr = address - vma->vm_start + MSHARE_HOST_BASE;
-	struct mshare_charge charge;
+	struct mem_cgroup *before;
 	struct vm_area_struct *hvma;
 	bool dropped;
 	vm_fault_t ret;
@@ -169,12 +169,12 @@ vm_fault_t mshare_fault(struct vm_area_struct *vma, unsigned long address,
 	}
 
 	/* The region's are charged where its pages are, whoever is first. */
-	mshare_charge_begin(&charge, host);
-	if (link_slot(vma, pud, haddr))
+	before = mshare_charge_begin(region);
+	if (link_slot(region, vma, pud, haddr))
 		ret = VM_FAULT_OOM;
 	else
 		ret = mshare_host_fault(hvma, haddr, flags);
-	mshare_charge_end(&charge);
+	mshare_charge_end(before);
 
 	/* Either the host's handler has dropped the host's lock, or we do. */
 	dropped = ret & VM_FAULT_COMPLETED ||

@@ -107,6 +107,14 @@ void mshare_region_destroy(struct mshare_region *region);
 int mshare_region_reserve(struct inode *inode, u64 size, u64 base);
 long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
+/*
+ * Charges between begin and end are made to the region's cgroup. If that is at
+ * its limit they fail, and nobody is killed: who touches a region may be a
+ * stranger to those who would be. They do not nest. Returns what end() wants.
+ */
+struct mem_cgroup *mshare_charge_begin(struct mshare_region *region);
+void mshare_charge_end(struct mem_cgroup *before);
+
 /* attach.c */
 int mshare_mmap(struct file *file, struct vm_area_struct *vma);
 unsigned long mshare_get_unmapped_area(struct file *file, unsigned long addr,

@@ -196,18 +196,17 @@ struct mem_cgroup *mshare_get_memcg(struct mm_struct *mm)
 }
 #endif
 
-void mshare_charge_begin(struct mshare_charge *charge, struct mm_struct *mm)
+/* The region's reference to its cgroup keeps that and all ancestors. */
+struct mem_cgroup *mshare_charge_begin(struct mshare_region *region)
 {
-	charge->memcg = mshare_get_memcg(mm);
-	charge->old = set_active_memcg(charge->memcg);
 	current->in_mshare_charge = 1;
+	return set_active_memcg(mshare_memcg(region->mm));
 }
 
-void mshare_charge_end(struct mshare_charge *charge)
+void mshare_charge_end(struct mem_cgroup *before)
 {
+	set_active_memcg(before);
 	current->in_mshare_charge = 0;
-	set_active_memcg(charge->old);
-	mem_cgroup_put(charge->memcg);
 }
 
 bool mshare_is_charging(void)
@@ -387,12 +386,10 @@ static void uncharge(struct mshare_region *region, unsigned long pages)
 static int advise_host(struct mshare_region *region, unsigned long addr,
 		       unsigned long size, int advice)
 {
-	struct mshare_charge charge;
-	int err;
+	struct mem_cgroup *before = mshare_charge_begin(region);
+	int err = do_madvise(region->mm, addr, size, advice);
 
-	mshare_charge_begin(&charge, region->mm);
-	err = do_madvise(region->mm, addr, size, advice);
-	mshare_charge_end(&charge);
+	mshare_charge_end(before);
 	return err;
 }
 
