@@ -69,39 +69,38 @@ const suites = {
     about: 'the selftests of msharefs, in a guest',
     built: true,
     guest: true,
-    run: () => selftests('test', 1200 * Number(values.scale), { MSHARE_TEST_SCALE: values.scale }),
+    run: (suite) =>
+      selftests(suite, 'test', 1200 * Number(values.scale), { MSHARE_TEST_SCALE: values.scale }),
   },
   'kernel-debug': {
-    about: 'the same on a kernel with KASAN, lockdep and fault injection, in little (if named)',
+    about: 'the same on a kernel with KASAN, lockdep and fault injection, in little',
     built: true,
-    unlessNamed: true,
     guest: true,
-    run: () => selftests('debug', 2400, { MSHARE_TEST_SCALE: '1' }),
+    run: (suite) => selftests(suite, 'debug', 2400, { MSHARE_TEST_SCALE: '1' }),
   },
   'guest-c': {
     about: 'the C suite on msharefs, in a guest',
     built: true,
     guest: true,
-    run: async () => {
+    run: async (suite) => {
       // On this machine: compilers are slow in the guest.
       const { status } = await run('make', ['-s', jobs, '-C', 'libmshare', 'tests'])
       if (status !== 0) return died(`the tests do not compile: make ended with status ${status}`)
       const command = ['make', '-s', '-C', 'libmshare', 'check-msharefs']
-      return boot('test', 1800, {}, command, counted)
+      return boot(suite, 'test', 1800, {}, command, counted)
     },
   },
   'guest-ts': {
     about: 'the TypeScript suite and the examples on msharefs, in a guest, on koffi',
     built: true,
     guest: true,
-    run: () => guestVitest('koffi'),
+    run: (suite) => guestVitest(suite, 'koffi'),
   },
   'guest-ts-ffi-napi': {
-    about: 'the same on ffi-napi (if named)',
+    about: 'the same on ffi-napi',
     built: true,
     guest: true,
-    unlessNamed: true,
-    run: () => guestVitest('ffi-napi'),
+    run: (suite) => guestVitest(suite, 'ffi-napi'),
   },
 }
 
@@ -197,7 +196,7 @@ async function vitest(driver, args) {
  * seconds to start, and so do those that vitest gives a minute for that: not many at once. What is
  * loaded from where (loading.test.ts) hangs on no back end.
  */
-async function guestVitest(driver) {
+async function guestVitest(suite, driver) {
   const report = `coverage/guest-${driver}.json`
   const slow = ['--maxWorkers=2', '--testTimeout=600000', '--hookTimeout=600000']
   const which = ['packages/core/', 'examples/']
@@ -206,7 +205,7 @@ async function guestVitest(driver) {
   command.push('--exclude=**/loading.test.ts')
   const env = { CI: 'true', MSHARE_FFI: driver, MSHARE_TEST_BASE: '/sys/fs/mshare' }
   const how = (program, args) => reported(report, program, args)
-  return boot('test', 2400, env, command, how, ['--share', 'coverage'])
+  return boot(suite, 'test', 2400, env, command, how, ['--share', 'coverage'])
 }
 
 const vitestRun = (report) => [
@@ -251,21 +250,21 @@ const ends = {
 }
 
 /** A command in a guest: `how` gets the one that starts it here, and makes a tally of it. */
-async function boot(kernel, seconds, env, command, how, options = []) {
+async function boot(suite, kernel, seconds, env, command, how, options = []) {
   const { status, output } = await run('kernel/scripts/build', [kernel])
   if (status !== 0) return died(`there is no ${kernel} kernel: building it ended with ${status}`)
   mkdirSync('kernel/build', { recursive: true })
   return how('node', [
     'packages/vm/dist/cli.js',
     ...['--kernel', output.trim(), '--timeout', `${seconds}`, '--cpus', '4'],
-    ...['--log', `kernel/build/${kernel}.log`, ...options],
+    ...['--log', `kernel/build/${suite}.log`, ...options],
     ...Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
     ...command,
   ])
 }
 
 /** The programs of kernel/linux/tools/testing/selftests/mshare. Each of their tests counts. */
-async function selftests(kernel, seconds, env = {}) {
+async function selftests(suite, kernel, seconds, env) {
   const sources = 'kernel/linux/tools/testing/selftests/mshare'
   const programs = resolve('kernel/build/selftests')
   const fetched = await run('kernel/scripts/fetch', [])
@@ -276,7 +275,7 @@ async function selftests(kernel, seconds, env = {}) {
   ])
   if (status !== 0) return died(`the selftests do not compile: make ended with status ${status}`)
   const command = ['sh', `${sources}/run.sh`]
-  return boot(kernel, seconds, { MSHARE_TEST_DIR: programs, ...env }, command, tap)
+  return boot(suite, kernel, seconds, { MSHARE_TEST_DIR: programs, ...env }, command, tap)
 }
 
 /** A command that is selftests/mshare/run.sh, here or in a guest. */
@@ -354,7 +353,7 @@ if (values.help || wrong.length > 0) {
   const print = values.help ? console.log : console.error
   for (const name of wrong) print(`there is no suite ${name}`)
   print('usage: npm test [-- SUITE... [--rounds N] [--cycles N] [--scale N]]')
-  for (const name of names) print(`  ${name.padEnd(12)} ${suites[name].about}`)
+  for (const name of names) print(`  ${name.padEnd(17)} ${suites[name].about}`)
   process.exit(values.help ? 0 : 2)
 }
 const chosen =
@@ -381,7 +380,7 @@ for (const name of chosen) {
   } else if (suites[name].built && build.status !== 0) {
     counts = died(`not run, for the build ended with status ${build.status}`)
   } else {
-    counts = await suites[name].run()
+    counts = await suites[name].run(name)
     if (counts.passed + counts.failed === 0) counts = died('not one test ran', counts)
   }
   total = sum(total, counts)
@@ -389,7 +388,7 @@ for (const name of chosen) {
 }
 
 const line = (row) =>
-  row.map((cell, i) => (i ? String(cell).padStart(9) : cell.padEnd(12))).join('')
+  row.map((cell, i) => (i ? String(cell).padStart(9) : cell.padEnd(18))).join('')
 console.log(`\n${line(['suite', 'passed', 'failed', 'skipped', 'time'])}`)
 for (const row of rows) console.log(line(row))
 console.log(`${line(['all', total.passed, total.failed, total.skipped, seconds(begin)])}\n`)

@@ -165,6 +165,11 @@ async function main(words: string[]): Promise<number> {
   } else if (result.kind === 'signalled') {
     say(`the command was ${how(result)}`)
   }
+  if (exitStatus(result) !== 0) {
+    const crashes = result.log.split('\n').filter((line) => crash.test(line))
+    if (crashes.length > 0) say(`programs that crashed or were killed, the last of them:`)
+    for (const line of crashes.slice(-10)) say(`  ${line}`)
+  }
   if (result.kind === 'timed-out' && result.complaints.length > 0) {
     for (const line of result.complaints) say(`  complaint: ${line}`)
   }
@@ -192,6 +197,9 @@ function parse(args: string[]) {
     },
   }).values
 }
+
+/** What the kernel logs of programs; some may be meant to end so. */
+const crash = /segfault at|traps: |general protection|Out of memory: Killed|Memory cgroup out of memory/
 
 const tail = (log: string) => log.trimEnd().split('\n').slice(-15).join('\n')
 
