@@ -4,14 +4,19 @@ import { defineConfig } from 'vitest/config'
 
 const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
+// Tests run the sources: a stale dist/ cannot pass for what is being tested. Not in the guest of
+// `npm run vm`, which comes after a build, and where sources cost each process seconds.
+const built = Boolean(process.env['MSHARE_VM'])
+
 export default defineConfig({
   resolve: {
-    // Tests run the sources: a stale dist/ cannot pass for what is being tested.
-    alias: {
-      '@mshare/core': source('packages/core/src/index.ts'),
-      '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.cts'),
-      '@mshare/vm': source('packages/vm/src/index.ts'),
-    },
+    alias: built
+      ? {}
+      : {
+          '@mshare/core': source('packages/core/src/index.ts'),
+          '@mshare/driver-ffi-napi': source('packages/driver-ffi-napi/src/index.cts'),
+          '@mshare/vm': source('packages/vm/src/index.ts'),
+        },
   },
   test: {
     include: [
@@ -26,7 +31,7 @@ export default defineConfig({
     // Most of what tests do is wait; vitest would leave one processor out.
     maxWorkers: '100%',
     // Worker threads run sources, too.
-    execArgv: ['--import', source('scripts/sources.mjs')],
+    execArgv: built ? [] : ['--import', source('scripts/sources.mjs')],
     // For programs that tests start with `node --import tsx`: sources there as well.
     env: { TSX_TSCONFIG_PATH: source('tsconfig.json') },
     // Tests wait for other processes, on a machine that may be busy.

@@ -197,6 +197,8 @@ async function vitest(driver, args) {
  * loaded from where (loading.test.ts) hangs on no back end.
  */
 async function guestVitest(suite, driver) {
+  const { status } = await run('tsc', ['-p', 'packages/core/test'])
+  if (status !== 0) return died(`the tests' programs do not compile: tsc ended with ${status}`)
   const report = `coverage/guest-${driver}.json`
   const slow = ['--maxWorkers=2', '--testTimeout=600000', '--hookTimeout=600000']
   const which = ['packages/core/', 'examples/']

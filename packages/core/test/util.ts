@@ -25,6 +25,10 @@ export const GiB = 2 ** 30
 const path = (relative: string) => fileURLToPath(new URL(relative, import.meta.url))
 export const SOURCES = path('../../../scripts/sources.mjs')
 
+/** In the guest of `npm run vm`: what scripts/test.mjs has compiled; anywhere else, the source. */
+const BUILT = Boolean(process.env['MSHARE_VM'])
+const program = (name: string) => path(BUILT ? `../build/${name}.js` : `${name}.ts`)
+
 /** Where roots are made: on which back end that is decides which one is tested. */
 const { MSHARE_TEST_BASE, MSHARE_ROOT: OUTER_ROOT } = process.env
 export const TEST_BASE = MSHARE_TEST_BASE || OUTER_ROOT || '/dev/shm'
@@ -129,8 +133,8 @@ export class Peer extends Remote {
 
   constructor({ stdio = [], flags = [] }: { stdio?: number[]; flags?: string[] } = {}) {
     super()
-    this.child = fork(path('peer.ts'), {
-      execArgv: ['--import', SOURCES, ...flags],
+    this.child = fork(program('peer'), {
+      execArgv: [...(BUILT ? [] : ['--import', SOURCES]), ...flags],
       serialization: 'advanced',
       stdio: ['ignore', 'inherit', 'inherit', ...stdio, 'ipc'] as StdioOptions,
     })
@@ -174,7 +178,7 @@ export class Peer extends Remote {
 
 /** A worker thread of this process. It ends with the test. */
 export class Thread extends Remote {
-  readonly worker = new Worker(path('thread.ts'))
+  readonly worker = new Worker(program('thread'))
   readonly exit = once(this.worker, 'exit')
 
   constructor() {
@@ -200,7 +204,7 @@ export class Thread extends Remote {
   }
 }
 
-let program: string | undefined
+let native: string | undefined
 
 /** A process in C: see peer.c for what it can be told. */
 export class Native {
@@ -210,8 +214,8 @@ export class Native {
   readonly #answers: AsyncIterableIterator<string>
 
   constructor() {
-    program ??= compile()
-    this.child = spawn(program, { stdio: ['pipe', 'pipe', 'inherit'] })
+    native ??= compile()
+    this.child = spawn(native, { stdio: ['pipe', 'pipe', 'inherit'] })
     this.exit = once(this.child, 'exit') as typeof this.exit
     // Whoever writes to one that was killed learns it from its answer.
     this.child.stdin.on('error', () => {})

@@ -10,8 +10,10 @@ import { afterAll, beforeAll, expect, test } from 'vitest'
 
 const run = promisify(execFile)
 const url = (path: string) => new URL(path, import.meta.url)
-const core = url('../../core/src/index.ts').href
-const sources = fileURLToPath(url('../../../scripts/sources.mjs'))
+// In the guest of `npm run vm`, what was built.
+const built = Boolean(process.env['MSHARE_VM'])
+const core = url(built ? '../../core/dist/index.js' : '../../core/src/index.ts').href
+const sources = built ? [] : ['--import', fileURLToPath(url('../../../scripts/sources.mjs'))]
 
 let root: string
 beforeAll(() => {
@@ -21,7 +23,7 @@ beforeAll(() => {
 afterAll(() => rmSync(root, { recursive: true }))
 
 async function program(source: string): Promise<string> {
-  const args = ['--expose-gc', '--import', sources, '--input-type=module', '-e', source]
+  const args = ['--expose-gc', ...sources, '--input-type=module', '-e', source]
   const env = { ...process.env, MSHARE_FFI: 'ffi-napi', MSHARE_ROOT: root }
   const { stdout } = await run(process.execPath, args, { env })
   return stdout.trim()
