@@ -97,7 +97,7 @@ const suites = {
     run: (suite) => guestVitest(suite, 'koffi'),
   },
   'guest-ts-ffi-napi': {
-    about: 'the same on ffi-napi',
+    about: 'the suite on msharefs, in a guest, on ffi-napi',
     built: true,
     guest: true,
     run: (suite) => guestVitest(suite, 'ffi-napi'),
@@ -194,15 +194,15 @@ async function vitest(driver, args) {
 /**
  * What of the suite goes through the library, on msharefs in a guest. There every process takes
  * seconds to start, and so do those that vitest gives a minute for that: not many at once. What is
- * loaded from where (loading.test.ts) hangs on no back end.
+ * loaded from where (loading.test.ts) hangs on no back end, and the examples on no driver: on
+ * ffi-napi they are run here alone.
  */
 async function guestVitest(suite, driver) {
   const { status } = await run('tsc', ['-p', 'packages/core/test'])
   if (status !== 0) return died(`the tests' programs do not compile: tsc ended with ${status}`)
   const report = `coverage/guest-${driver}.json`
   const slow = ['--maxWorkers=2', '--testTimeout=600000', '--hookTimeout=600000']
-  const which = ['packages/core/', 'examples/']
-  if (driver === 'ffi-napi') which.push('packages/driver-ffi-napi/')
+  const which = ['packages/core/', driver === 'koffi' ? 'examples/' : 'packages/driver-ffi-napi/']
   const command = ['node_modules/.bin/vitest', ...vitestRun(report), ...slow, ...which]
   command.push('--exclude=**/loading.test.ts')
   const env = { CI: 'true', MSHARE_FFI: driver, MSHARE_TEST_BASE: '/sys/fs/mshare' }

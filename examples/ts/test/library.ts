@@ -1,11 +1,13 @@
 // SPDX-License-Identifier: MIT
 //
-// A small directory to index, and what the index of it must be.
+// A small directory to index, what the index of it must be, and the program that makes it.
 
 import { mkdirSync, mkdtempSync, rmSync, symlinkSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { gzipSync } from 'node:zlib'
+import { expect } from 'vitest'
+import { command, type Language, output } from './util.js'
 
 /** Numbers that are the same in every run. */
 export function random(seed: number): (below: number) => number {
@@ -118,4 +120,29 @@ export function makeLibrary(files: number, wordsPerFile: number): Library {
     ...expected(texts),
     [Symbol.dispose]: () => rmSync(directory, { recursive: true }),
   }
+}
+
+export const NAME = 'words'
+
+export function tool(language: Language, ...args: string[]): string[] {
+  return [...command(language, 'shared-index', 'main'), ...args]
+}
+
+const sorted = (text: string) => text.trimEnd().split('\n').sort()
+
+/** What a reader in both languages has; they must not differ. */
+export async function dumps(): Promise<string[]> {
+  const [one, other] = await Promise.all([
+    output(tool('C', 'dump', NAME)),
+    output(tool('TypeScript', 'dump', NAME)),
+  ])
+  expect(sorted(one as string)).toEqual(sorted(other as string))
+  return sorted(one as string)
+}
+
+/** Files and times of an answer. */
+export function numbers(answer: string): [number, number] {
+  const match = /^"[^"]*": (\d+) files, (\d+) times(; most in .*)?$/.exec(answer.trimEnd())
+  expect(match, answer).not.toBeNull()
+  return [Number(match?.[1]), Number(match?.[2])]
 }

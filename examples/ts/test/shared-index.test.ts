@@ -5,42 +5,8 @@ import { readFileSync } from 'node:fs'
 import { join } from 'node:path'
 import { Region } from '@mshare/core'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
-import { type Library, makeLibrary, random } from './library.js'
-import {
-  command,
-  LANGUAGES,
-  type Language,
-  ON_MSHAREFS,
-  output,
-  ownRoot,
-  Process,
-  run,
-} from './util.js'
-
-const NAME = 'words'
-
-function tool(language: Language, ...args: string[]): string[] {
-  return [...command(language, 'shared-index', 'main'), ...args]
-}
-
-const sorted = (text: string) => text.trimEnd().split('\n').sort()
-
-/** What a reader in both languages has; they must not differ. */
-async function dumps(): Promise<string[]> {
-  const [one, other] = await Promise.all([
-    output(tool('C', 'dump', NAME)),
-    output(tool('TypeScript', 'dump', NAME)),
-  ])
-  expect(sorted(one as string)).toEqual(sorted(other as string))
-  return sorted(one as string)
-}
-
-/** Files and times of an answer. */
-function numbers(answer: string): [number, number] {
-  const match = /^"[^"]*": (\d+) files, (\d+) times(; most in .*)?$/.exec(answer.trimEnd())
-  expect(match, answer).not.toBeNull()
-  return [Number(match?.[1]), Number(match?.[2])]
-}
+import { dumps, type Library, makeLibrary, NAME, numbers, tool } from './library.js'
+import { LANGUAGES, type Language, ON_MSHAREFS, output, ownRoot, Process, run } from './util.js'
 
 describe('shared-index', () => {
   ownRoot()
@@ -155,111 +121,6 @@ describe('shared-index', () => {
     await output(tool('C', 'rm', NAME))
   })
 
-  for (const language of LANGUAGES) {
-    it(`in ${language}: writers killed midway leave a whole index to the others`, async () => {
-      await output(tool(language, 'create', NAME, library.directory))
-      // Killed halfway through a file, and between taking a chunk and mapping it.
-      const doomed = [
-        ['--die-in-file', '1', 'write', NAME],
-        ['--die-in-file', '7', 'write', NAME],
-        ['--die-in-chunk', '1', 'write', NAME],
-        ['--die-in-chunk', '2', 'write', NAME],
-      ].map((args) => run(tool(language, ...args)))
-      for (const { how } of await Promise.all(doomed)) expect(how).toBe('SIGKILL')
-      await Promise.all(LANGUAGES.map((other) => output(tool(other, 'write', NAME))))
-      expect(await dumps()).toEqual(library.dump)
-      await output(tool(language, 'rm', NAME))
-    })
-
-    it(`in ${language}: a writer killed from outside at any moment leaves a whole index`, async () => {
-      await output(tool(language, 'create', NAME, library.directory))
-      const reader = new Process(tool(language, 'ask', NAME))
-      const victim = new Process(tool(language, 'write', NAME))
-      const others = LANGUAGES.map((other) => output(tool(other, 'write', NAME)))
-      // They are at work once there is something.
-      while (numbers(await reader.ask('*'))[0] === 0);
-      victim.kill('SIGKILL')
-      await victim.ended
-      await Promise.all(others)
-      expect(await dumps()).toEqual(library.dump)
-      reader.end()
-      await output(tool(language, 'rm', NAME))
-    })
-
-    it(`in ${language}: an index that outgrows its window is refused, and stays readable`, async () => {
-      await output(tool('C', '--window', '1', 'create', NAME, library.directory))
-      {
-        using region = Region.open(NAME)
-        using attachment = region.attach()
-        const header = attachment.array(BigUint64Array, { offset: 0, length: 6 })
-        Atomics.store(header, 2, 1022n) // chunks: as if all but two were taken
-      }
-      const { how, errors } = await run(tool(language, 'write', NAME))
-      expect(how).toBe(1)
-      expect(errors).toBe('shared-index: the index is full: its window has 1024 MiB\n')
-      expect(numbers(await output(tool(language, 'ask', NAME, '*')))[0]).toBeGreaterThan(0)
-      await output(tool(language, 'rm', NAME))
-    })
-  }
-
-  it('an index that lies is an error in both languages, never a crash or a circle', async () => {
-    const small = makeLibrary(30, 60)
-    try {
-      await output(tool('C', '--window', '1', 'create', NAME, small.directory))
-    } finally {
-      await output(tool('C', 'write', NAME))
-      small[Symbol.dispose]()
-    }
-    using region = Region.open(NAME)
-    using attachment = region.attach()
-    const mapped = Number(region.info().mapped)
-    const cells = attachment.array(BigUint64Array, { offset: 0, length: mapped / 8 })
-    const whole = cells.slice()
-    const window = Number(region.info().window)
-    const base = attachment.address
-    const used = whole.findLastIndex((cell) => cell !== 0n)
-    const next = random(4711)
-    const outcomes = new Set<string>()
-
-    const lie = async (change: () => void) => {
-      change()
-      const tries = LANGUAGES.flatMap((language) =>
-        [['dump'], ['ask', 'map*', '*'], ['status']].map(async ([what, ...queries]) => {
-          const { how, errors } = await run(tool(language, what as string, NAME, ...queries))
-          expect([0, 1], `${language} ${what}: ${how} ${errors}`).toContain(how)
-          if (how === 1) expect(errors).toMatch(/^shared-index: (the index is corrupt|region ")/)
-          outcomes.add(`${what} ${how}`)
-        }),
-      )
-      await Promise.all(tries)
-      cells.set(whole)
-    }
-    // Some that are sure to hurt: no magic, a root that points to itself, outside, into a hole.
-    await lie(() => cells.fill(0n, 0, 1))
-    await lie(() => cells.fill(base + 24n, 3, 4))
-    await lie(() => cells.fill(0xdead_beef_dead_beefn, 3, 4))
-    await lie(() => cells.fill(base + BigInt(window - 8), 3, 4))
-    await lie(() => cells.fill(base + BigInt(mapped), 4, 5))
-    // And some that may: pointers to anywhere in the window, to other objects, noise.
-    for (let round = 0; round < 3; round++) {
-      await lie(() => {
-        for (let i = 0; i < 200; i++) {
-          const at = 6 + next(used - 6)
-          const to = [
-            base + BigInt(next(window)),
-            base + BigInt(next(used) * 8),
-            BigInt(next(2 ** 32)) << BigInt(next(32)),
-            whole[next(used)] as bigint,
-          ]
-          cells[at] = to[next(to.length)] as bigint
-        }
-      })
-    }
-    expect(outcomes).toContain('dump 1')
-    expect(outcomes).toContain('status 1')
-    await output(tool('C', 'rm', NAME))
-  })
-
   it('is refused where there is none, and on a region that is something else', async () => {
     for (const language of LANGUAGES) {
       const none = await run(tool(language, 'ask', 'nothing', 'word'))
@@ -289,42 +150,5 @@ describe('shared-index', () => {
     const magic = /INDEX_MAGIC (0x\w+?)ULL/.exec(header)?.[1]
     expect(magic).toBeDefined()
     expect(layout).toContain(`MAGIC = ${magic}n`)
-  })
-})
-
-describe('demo', () => {
-  ownRoot()
-
-  it('shows, checks and cleans up', async () => {
-    using library = makeLibrary(300, 300)
-    const text = await output([...command('TypeScript', 'shared-index', 'demo'), library.directory])
-    expect(text).toContain('both readers give the same numbers')
-    // How many page tables are shared, or would be.
-    expect(text).toMatch(
-      ON_MSHAREFS
-        ? /Back end: msharefs: \d+ page tables \(\d+ KiB\), shared by all: [4-7] attachments/
-        : /Back end: shm: .*\nOn msharefs there would be one set: about \d+ KiB/,
-    )
-    const bases = [...text.matchAll(/^ {2}(?:writer|reader|demo) in .*?(0x\w+)/gm)].map((m) => m[1])
-    expect(bases.length).toBe(7)
-    expect(new Set(bases).size).toBe(1)
-  })
-
-  it('removes its region and its processes on SIGINT', async () => {
-    using library = makeLibrary(300, 300)
-    const demo = new Process([...command('TypeScript', 'shared-index', 'demo'), library.directory])
-    for (let line = ''; !line.startsWith('Region "'); line = await demo.line());
-    demo.kill('SIGINT')
-    expect((await demo.ended).how).toBe(130)
-    // That the region is gone is seen after every test.
-  })
-
-  it('fails without files', async () => {
-    const { how, errors } = await run([
-      ...command('TypeScript', 'shared-index', 'demo'),
-      '/proc/self/task/nothing',
-    ])
-    expect(how).toBe(1)
-    expect(errors).toMatch(/^demo: /)
   })
 })
