@@ -163,7 +163,9 @@ export function plan(options: Options): Plan {
     'panic=-1',
     // Calibration of the TSC fails half of the time under emulation, and its watchdog has false
     // alarms; without a TSC the clock has the resolution of the tick.
-    ...(khz && !accelerated ? [`tsc_early_khz=${khz}`, 'tsc=nowatchdog'] : []),
+    // And calibrating the delay loop, for each processor, can take minutes on a busy host, with a
+    // result far off: given is what the TSC says, at 100 ticks a second (kernel/configs).
+    ...(khz && !accelerated ? [`tsc_early_khz=${khz}`, 'tsc=nowatchdog', `lpj=${khz * 10}`] : []),
     // The most there is: processors stand still while the host is busy.
     'watchdog_thresh=60',
     'brd.rd_nr=2',
