@@ -125,8 +125,8 @@ FIXTURE_SETUP(reclaim)
 	 * A quarter of it has to hold what all of them have in flight, with
 	 * what is read ahead and the tables.
 	 */
-	self->size = by_scale(16, 128) * MIB;
-	self->processes = by_scale(4, PROCESSES);
+	self->size = by_scale(12, 128) * MIB;
+	self->processes = by_scale(3, PROCESSES);
 	self->zram = -1;
 	ENV_ENTER(&self->env, NULL);
 	error = cgroup_new(NULL, &self->cgroup);

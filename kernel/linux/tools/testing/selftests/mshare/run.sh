@@ -52,7 +52,7 @@ for program; do
 	{
 		KSFT_TAP_LEVEL=1 timeout -k 10 "$limit" "$here/$program" 2>&1
 		echo $? >"$log.rc"
-	} | tee "$log" | sed 's/^/# /'
+	} | tee "$log" | sed -u 's/^/# /'
 	status=$(cat "$log.rc")
 	seconds=$(($(date +%s) - begin))
 
