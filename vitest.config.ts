@@ -6,7 +6,7 @@ const source = (path: string) => fileURLToPath(new URL(path, import.meta.url))
 
 // Tests run the sources: a stale dist/ cannot pass for what is being tested. Not in the guest of
 // `npm run vm`, which comes after a build, and where sources cost each process seconds.
-const built = Boolean(process.env['MSHARE_VM'])
+const { MSHARE_VM: built } = process.env
 
 export default defineConfig({
   resolve: {

@@ -199,7 +199,8 @@ function parse(args: string[]) {
 }
 
 /** What the kernel logs of programs; some may be meant to end so. */
-const crash = /segfault at|traps: |general protection|Out of memory: Killed|Memory cgroup out of memory/
+const crash =
+  /segfault at|traps: |general protection|Out of memory: Killed|Memory cgroup out of memory/
 
 const tail = (log: string) => log.trimEnd().split('\n').slice(-15).join('\n')
 
