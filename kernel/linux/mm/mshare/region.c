@@ -393,39 +393,29 @@ static int advise_host(struct mshare_region *region, unsigned long addr,
 	return err;
 }
 
-static int mshare_map(struct file *region_file, struct mshare_region *region,
-		      struct mshare_create *args)
+/*
+ * Map a range of the region's own memory (file is NULL) or of a file, with what
+ * attachers may do there at most; range and flags have been checked.
+ */
+static int map_range(struct file *region_file, struct mshare_region *region,
+		     const struct mshare_create *args, struct file *file,
+		     vm_flags_t may)
 {
-	vm_flags_t vm_flags = VM_SHARED | VM_MAYSHARE | VM_MAYREAD |
-			      VM_MAYWRITE | VM_MAYEXEC | VM_SOFTDIRTY |
+	vm_flags_t vm_flags = VM_SHARED | VM_MAYSHARE | VM_SOFTDIRTY | may |
 			      calc_vm_prot_bits(args->prot, 0);
 	struct mm_struct *mm = region->mm;
-	struct file *file = NULL;
 	unsigned long addr = host_address(args->region_offset);
 	unsigned long size = args->size;
 	bool writable = false;
 	pgoff_t pgoff;
 	int err;
 
-	if (args->prot & ~PROT_BITS)
-		return -EINVAL;
-	if (args->flags & MAP_HUGETLB)
-		return -EOPNOTSUPP;
-	if ((args->flags & MAP_REQUIRED) != MAP_REQUIRED ||
-	    args->flags & ~MAP_KNOWN)
-		return -EINVAL;
-	err = range_check(region, args->region_offset, args->size);
-	if (err)
-		return err;
 	if (path_noexec(&region_file->f_path)) {
 		if (args->prot & PROT_EXEC)
 			return -EPERM;
 		vm_flags &= ~VM_MAYEXEC;
 	}
-
-	if (args->flags & MAP_ANONYMOUS) {
-		if (args->fd != (u32)-1)
-			return -EINVAL;
+	if (!file) {
 		pgoff = args->region_offset >> PAGE_SHIFT;
 		/* As in do_mmap(): only who may overcommit does. */
 		if (args->flags & MAP_NORESERVE &&
@@ -434,29 +424,24 @@ static int mshare_map(struct file *region_file, struct mshare_region *region,
 		else
 			vm_flags |= VM_ACCOUNT;
 	} else {
-		file = fget(args->fd);
-		if (!file)
-			return -EBADF;
 		pgoff = args->offset >> PAGE_SHIFT;
 		err = file_check(file, args->offset, size, args->prot,
 				 &vm_flags);
 		if (err)
-			goto put;
+			return err;
 	}
 
 	err = security_mmap_file(file, args->prot, args->flags);
 	if (err)
-		goto put;
-	err = -EACCES;
+		return err;
 	if (map_deny_write_exec(vm_flags, vm_flags))
-		goto put;
-	err = -EINVAL;
+		return -EACCES;
 	if (!arch_validate_flags(vm_flags))
-		goto put;
+		return -EINVAL;
 
-	err = -EINTR;
 	if (mutex_lock_killable(&region->lock))
-		goto put;
+		return -EINTR;
+	err = -EINTR;
 	if (mmap_write_lock_killable(mm))
 		goto unlock;
 
@@ -498,9 +483,112 @@ unlock:
 	if (!err && args->flags & MAP_POPULATE)
 		advise_host(region, addr, size, args->prot & PROT_WRITE ?
 			    MADV_POPULATE_WRITE : MADV_POPULATE_READ);
-put:
-	if (file)
-		fput(file);
+	return err;
+}
+
+static int map_check(struct mshare_region *region,
+		     const struct mshare_create *args, u32 known)
+{
+	if (args->prot & ~PROT_BITS)
+		return -EINVAL;
+	if (args->flags & MAP_HUGETLB)
+		return -EOPNOTSUPP;
+	if ((args->flags & MAP_REQUIRED) != MAP_REQUIRED ||
+	    args->flags & ~known)
+		return -EINVAL;
+	return range_check(region, args->region_offset, args->size);
+}
+
+static int mshare_map(struct file *region_file, struct mshare_region *region,
+		      const struct mshare_create *args)
+{
+	vm_flags_t may = VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC;
+	int err = map_check(region, args, MAP_KNOWN);
+	struct file *file;
+
+	if (err)
+		return err;
+	if (args->flags & MAP_ANONYMOUS) {
+		if (args->fd != (u32)-1)
+			return -EINVAL;
+		return map_range(region_file, region, args, NULL, may);
+	}
+
+	file = fget(args->fd);
+	if (!file)
+		return -EBADF;
+	err = map_range(region_file, region, args, file, may);
+	fput(file);
+	return err;
+}
+
+/*
+ * The file of the caller's shared mapping that has all of [addr, addr + size),
+ * where addr is in it, and what may be done with it.
+ */
+static struct file *mapped_file(u64 addr, u64 size, u64 *offset,
+				vm_flags_t *may)
+{
+	struct mm_struct *mm = current->mm;
+	struct vm_area_struct *vma;
+	struct file *file, *other;
+
+	if (!PAGE_ALIGNED(addr))
+		return ERR_PTR(-EINVAL);
+	if (mmap_read_lock_killable(mm))
+		return ERR_PTR(-EINTR);
+	vma = vma_lookup(mm, addr);
+	if (!vma || size > vma->vm_end - addr) {
+		file = ERR_PTR(-ENOMEM);
+	} else if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE)) {
+		file = ERR_PTR(-EOPNOTSUPP);
+	} else {
+		file = get_file(vma->vm_file);
+		*offset = ((u64)vma->vm_pgoff << PAGE_SHIFT) +
+			  (addr - vma->vm_start);
+		*may = vma->vm_flags & (VM_MAYREAD | VM_MAYWRITE | VM_MAYEXEC);
+	}
+	mmap_read_unlock(mm);
+	if (IS_ERR(file) || file->f_op == file_inode(file)->i_fop)
+		return file;
+
+	/*
+	 * Another interface to somebody's memory, such as a System V segment's,
+	 * which counts who has it mapped: the memory itself is what is wanted.
+	 */
+	other = ERR_PTR(-EOPNOTSUPP);
+	if (shmem_mapping(file->f_mapping))
+		other = dentry_open(&file->f_path, *may & VM_MAYWRITE ?
+				    O_RDWR : O_RDONLY, current_cred());
+	fput(file);
+	return other;
+}
+
+static int mshare_map_mapped(struct file *region_file,
+			     struct mshare_region *region,
+			     const struct mshare_map_mapped *mapped)
+{
+	struct mshare_create args = {
+		.region_offset = mapped->region_offset,
+		.size = mapped->size,
+		.prot = mapped->prot,
+		.flags = mapped->flags,
+	};
+	int err = map_check(region, &args, MAP_REQUIRED | MAP_POPULATE);
+	struct file *file;
+	vm_flags_t may;
+
+	if (err)
+		return err;
+	file = mapped_file(mapped->addr, mapped->size, &args.offset, &may);
+	if (IS_ERR(file))
+		return PTR_ERR(file);
+	/* VM_MAY* are VM_* shifted by four. */
+	if (calc_vm_prot_bits(args.prot, 0) & ~(may >> 4) & VM_ACCESS_FLAGS)
+		err = -EACCES;
+	else
+		err = map_range(region_file, region, &args, file, may);
+	fput(file);
 	return err;
 }
 
@@ -927,6 +1015,7 @@ static_assert(sizeof(struct mshare_base) == 16);
 static_assert(sizeof(struct mshare_region_info) == 128);
 static_assert(sizeof(struct mshare_mapping_entry) == 24);
 static_assert(sizeof(struct mshare_list_mappings) == 32);
+static_assert(sizeof(struct mshare_map_mapped) == 32);
 
 /* What the command wants of the descriptor comes before what is in its struct. */
 static int changes_contents(unsigned int cmd)
@@ -943,6 +1032,7 @@ static int changes_contents(unsigned int cmd)
 	case MSHAREFS_ADVISE:
 	case MSHAREFS_RESERVE:
 	case MSHAREFS_SET_BASE:
+	case MSHAREFS_MAP_MAPPED:
 		return 1;
 	default:
 		return -ENOTTY;
@@ -963,6 +1053,7 @@ long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 		struct mshare_base base;
 		struct mshare_region_info info;
 		struct mshare_list_mappings list;
+		struct mshare_map_mapped mapped;
 	} args = {};
 	size_t size = _IOC_SIZE(cmd);
 	int err = changes_contents(cmd);
@@ -985,6 +1076,8 @@ long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg)
 	case MSHAREFS_CREATE_MAPPING:
 	case CREATE_MAPPING_I386:
 		return mshare_map(file, region, &args.create);
+	case MSHAREFS_MAP_MAPPED:
+		return mshare_map_mapped(file, region, &args.mapped);
 	case MSHAREFS_UNMAP:
 		return mshare_unmap(region, &args.unmap);
 	case MSHAREFS_PROTECT:

@@ -148,4 +148,22 @@ struct mshare_list_mappings {
 };
 #define MSHAREFS_LIST_MAPPINGS	_IOWR('x', 8, struct mshare_list_mappings)
 
+/*
+ * As MSHAREFS_CREATE_MAPPING, of what the caller has mapped MAP_SHARED at addr:
+ * the file, or the shared memory that no descriptor leads to any more (of
+ * MAP_ANONYMOUS, or a System V segment). It stays mapped there, too.
+ * @addr:  a multiple of the page size; one mapping has all of the range (ENOMEM)
+ * @flags: MAP_SHARED | MAP_FIXED, both, and MAP_POPULATE
+ * EOPNOTSUPP: private memory, or what cannot be mapped from a file either.
+ * EACCES: prot is more than mprotect(2) would allow the caller there.
+ */
+struct mshare_map_mapped {
+	__u64 region_offset;
+	__u64 size;
+	__u64 addr;
+	__u32 prot;
+	__u32 flags;
+};
+#define MSHAREFS_MAP_MAPPED	_IOW('x', 9, struct mshare_map_mapped)
+
 #endif /* _UAPI_LINUX_MSHAREFS_H */

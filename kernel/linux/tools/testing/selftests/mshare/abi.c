@@ -8,6 +8,8 @@
 #include <stddef.h>
 #include <linux/falloc.h>
 #include <linux/userfaultfd.h>
+#include <sys/ipc.h>
+#include <sys/shm.h>
 
 #include "mshare_test.h"
 
@@ -50,6 +52,7 @@ TEST(layout)
 	EXPECT_EQ(128, sizeof(struct mshare_region_info));
 	EXPECT_EQ(24, sizeof(struct mshare_mapping_entry));
 	EXPECT_EQ(32, sizeof(struct mshare_list_mappings));
+	EXPECT_EQ(32, sizeof(struct mshare_map_mapped));
 	EXPECT_EQ(0x40287800, MSHAREFS_CREATE_MAPPING);
 	EXPECT_EQ(0x40107801, MSHAREFS_UNMAP);
 }
@@ -546,6 +549,113 @@ TEST_F(abi, map_kinds)
 	EXPECT_EQ(0, umount(dir));
 	rmdir(dir);
 	EXPECT_EQ(0, region_info(self->fd).mapped);
+}
+
+/* What the caller has mapped, and what of that a region can have. */
+TEST_F(abi, map_mapped)
+{
+	size_t size = 4 * psize;
+	char *memory = mmap(NULL, size, RW, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+	char *private = mmap(NULL, size, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+	char *attached = region_attach(self->fd, NULL, RW);
+	int file = memfd_create("file", MFD_CLOEXEC);
+	char *map;
+
+	ASSERT_NE(MAP_FAILED, memory);
+	ASSERT_NE(MAP_FAILED, private);
+	ASSERT_NE(MAP_FAILED, attached);
+#define MAPPED(error, offset, size, prot, flags, addr) \
+	EXPECT_EQ(error, region_map_mapped(self->fd, offset, size, prot, flags, \
+					   addr))
+	MAPPED(-EINVAL, 0, size, RW, MAP_SHARED, memory);
+	MAPPED(-EINVAL, 0, size, RW, MAP_FIXED, memory);
+	MAPPED(-EINVAL, 0, size, RW, MEMORY, memory);
+	MAPPED(-EINVAL, 0, size, RW, SHARED | MAP_NORESERVE, memory);
+	MAPPED(-EOPNOTSUPP, 0, size, RW, SHARED | MAP_HUGETLB, memory);
+	MAPPED(-EINVAL, 0, size, 8, SHARED, memory);
+	MAPPED(-EINVAL, 0, 0, RW, SHARED, memory);
+	MAPPED(-EINVAL, 0, size - 1, RW, SHARED, memory);
+	MAPPED(-EINVAL, 1, size, RW, SHARED, memory);
+	MAPPED(-EINVAL, 2 * SLOT - psize, size, RW, SHARED, memory);
+	MAPPED(-EINVAL, 0, size, RW, SHARED, memory + 1);
+	MAPPED(-ENOMEM, 0, size, RW, SHARED, NULL);
+	MAPPED(-ENOMEM, 0, size, RW, SHARED, (void *)-psize);
+	MAPPED(-ENOMEM, 0, size + psize, RW, SHARED, memory);
+	MAPPED(-ENOMEM, 0, size, RW, SHARED, memory + psize);
+	MAPPED(-EOPNOTSUPP, 0, size, RW, SHARED, private);
+	/* A region is not in a region. */
+	MAPPED(-EINVAL, 0, size, RW, SHARED, attached);
+	EXPECT_EQ(-EACCES, region_map_mapped(self->ro, 0, size, RW, SHARED,
+					     memory));
+	EXPECT_EQ(-ENODATA, region_map_mapped(self->none, 0, size, RW, SHARED,
+					      memory));
+	EXPECT_EQ(0, region_info(self->fd).mapped);
+
+	MAPPED(0, 0, size, RW, SHARED, memory);
+	MAPPED(-EEXIST, psize, psize, RW, SHARED, memory);
+	/* A part, elsewhere, filled. */
+	fill_pages(memory, size, 1);
+	MAPPED(0, SLOT, psize, PROT_READ, SHARED | MAP_POPULATE,
+	       memory + 2 * psize);
+	EXPECT_EQ(0, check_pages(attached, size, 1));
+	EXPECT_EQ(peek(memory + 2 * psize), peek(attached + SLOT));
+	EXPECT_EQ(SIG(SIGSEGV), do_write((long)attached + SLOT, 1, 0));
+	fill_pages(attached, size, 2);
+	EXPECT_EQ(0, check_pages(memory, size, 2));
+	/* Each is there without the other. */
+	ASSERT_EQ(0, munmap(memory, size));
+	EXPECT_EQ(0, check_pages(attached, size, 2));
+	ASSERT_EQ(0, region_unmap(self->fd, 0, 2 * SLOT));
+
+	/* No more than the mapping's own rights: of what is open for all of it, */
+	ASSERT_EQ(0, ftruncate(file, size));
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, file, 0);
+	ASSERT_NE(MAP_FAILED, map);
+	MAPPED(0, 0, size, RW, SHARED, map);
+	ASSERT_EQ(0, region_unmap(self->fd, 0, size));
+	/* or just for reading, and closed again. */
+	ASSERT_EQ(0, munmap(map, size));
+	map = mmap(NULL, size, PROT_READ, MAP_SHARED, reopen(file, O_RDONLY), 0);
+	ASSERT_NE(MAP_FAILED, map);
+	ASSERT_EQ(0, close(file));
+	MAPPED(-EACCES, 0, size, RW, SHARED, map);
+	MAPPED(0, 0, size, PROT_READ, SHARED, map);
+	EXPECT_EQ(-EACCES, region_protect(self->fd, 0, size, RW));
+#undef MAPPED
+}
+
+/* A System V segment: the memory, not one more who has it mapped. */
+TEST_F(abi, map_segment)
+{
+	size_t size = 4 * psize;
+	int id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
+	char *attached = region_attach(self->fd, NULL, RW), *map;
+	struct shmid_ds ds;
+
+	ASSERT_LE(0, id);
+	ASSERT_NE(MAP_FAILED, attached);
+	map = shmat(id, NULL, SHM_RDONLY);
+	EXPECT_EQ(-EACCES, region_map_mapped(self->fd, 0, size, RW, SHARED,
+					     map));
+	EXPECT_EQ(0, region_map_mapped(self->fd, 0, size, PROT_READ, SHARED,
+				       map));
+	EXPECT_EQ(-EACCES, region_protect(self->fd, 0, size, RW));
+	ASSERT_EQ(0, region_unmap(self->fd, 0, size));
+	ASSERT_EQ(0, shmdt(map));
+
+	map = shmat(id, NULL, 0);
+	ASSERT_EQ(0, region_map_mapped(self->fd, 0, size, RW, SHARED, map));
+	ASSERT_EQ(0, shmctl(id, IPC_STAT, &ds));
+	EXPECT_EQ(1, ds.shm_nattch);
+	fill_pages(map, size, 1);
+	EXPECT_EQ(0, check_pages(attached, size, 1));
+	fill_pages(attached, size, 2);
+	EXPECT_EQ(0, check_pages(map, size, 2));
+	/* It goes when the last one has gone who has it mapped; the memory stays. */
+	ASSERT_EQ(0, shmctl(id, IPC_RMID, NULL));
+	ASSERT_EQ(0, shmdt(map));
+	EXPECT_EQ(-1, shmctl(id, IPC_STAT, &ds));
+	EXPECT_EQ(0, check_pages(attached, size, 2));
 }
 
 TEST_F(abi, read_only_descriptor)

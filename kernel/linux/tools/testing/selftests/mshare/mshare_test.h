@@ -303,6 +303,21 @@ static inline int region_map_file(int fd, uint64_t offset, uint64_t size,
 				file, file_offset);
 }
 
+/* What the caller has at addr. */
+static inline int region_map_mapped(int fd, uint64_t offset, uint64_t size,
+				    int prot, int flags, const void *addr)
+{
+	struct mshare_map_mapped arg = {
+		.region_offset = offset,
+		.size = size,
+		.addr = (uintptr_t)addr,
+		.prot = prot,
+		.flags = flags,
+	};
+
+	return ioctl(fd, MSHAREFS_MAP_MAPPED, &arg) ? -errno : 0;
+}
+
 static inline int region_unmap(int fd, uint64_t offset, uint64_t size)
 {
 	struct mshare_unmap arg = { .region_offset = offset, .size = size };
