@@ -69,15 +69,14 @@ const suites = {
     about: 'the selftests of msharefs, in a guest',
     built: true,
     guest: true,
-    run: (suite) =>
-      selftests(suite, 'test', 1200 * Number(values.scale), { MSHARE_TEST_SCALE: values.scale }),
+    run: (suite) => selftests(suite, 'test', 1200 * Number(values.scale), values.scale),
   },
   'kernel-debug': {
     about: 'the same on a kernel with KASAN, lockdep and fault injection, in little',
     built: true,
     guest: true,
-    // Half the memory: setting it up is what takes this kernel long to boot.
-    run: (suite) => selftests(suite, 'debug', 2400, { MSHARE_TEST_SCALE: '1' }, ['--memory', '2G']),
+    // Half the memory: setting it up is what takes it long to boot.
+    run: (suite) => selftests(suite, 'debug', 2400, '1', ['--memory', '2G']),
   },
   'guest-c': {
     about: 'the C suite on msharefs, in a guest',
@@ -111,20 +110,23 @@ const limitMs = 3_600_000
 // They print into a pipe: say for them whether somebody is watching.
 const colour = process.stdout.isTTY ? { FORCE_COLOR: '1' } : { NO_COLOR: '1' }
 
-let group = 0
+const groups = new Set()
 for (const [signal, status] of [
   ['SIGINT', 130],
   ['SIGTERM', 143],
   ['SIGHUP', 129],
 ]) {
   process.on(signal, () => {
-    if (group) process.kill(-group, signal)
+    for (const group of groups) process.kill(-group, signal)
     process.exit(status)
   })
 }
 
-/** Run a command in a process group of its own; its output goes on, by lines to `each`, and back. */
-function run(command, args, env = {}, each = () => {}) {
+/**
+ * Run a command in a process group of its own; its output goes on, by lines to `each`, and back.
+ * `aside`: it goes on in one piece in the end, for something else runs at the same time.
+ */
+function run(command, args, env = {}, each = () => {}, aside = false) {
   return new Promise((resolve) => {
     const child = spawn(command, args, {
       detached: true,
@@ -132,16 +134,18 @@ function run(command, args, env = {}, each = () => {}) {
       env: { ...process.env, ...colour, ...env },
     })
     let output = ''
+    let held = ''
     let line = ''
     let expired = false
-    group = child.pid ?? 0
+    if (child.pid) groups.add(child.pid)
     const timer = setTimeout(() => {
       expired = true
       process.kill(-child.pid, 'SIGKILL')
     }, limitMs)
     child.stdout.setEncoding('utf8')
     child.stdout.on('data', (text) => {
-      process.stdout.write(text)
+      if (aside) held += text
+      else process.stdout.write(text)
       // The end is enough for whoever reads this.
       output = (output + text).slice(-65_536)
       const lines = (line + text).split('\n')
@@ -153,7 +157,8 @@ function run(command, args, env = {}, each = () => {}) {
     })
     child.on('close', (status, signal) => {
       clearTimeout(timer)
-      group = 0
+      groups.delete(child.pid)
+      process.stdout.write(held)
       if (expired) console.log(`${command}: not done after ${limitMs / 60_000} minutes: killed`)
       resolve({ status, signal, output })
     })
@@ -266,8 +271,11 @@ async function boot(suite, kernel, seconds, env, command, how, options = []) {
   ])
 }
 
-/** The programs of kernel/linux/tools/testing/selftests/mshare. Each of their tests counts. */
-async function selftests(suite, kernel, seconds, env, options = []) {
+/**
+ * The programs of kernel/linux/tools/testing/selftests/mshare, half of them in each of two guests at
+ * a time: most keep one processor busy, no matter how many there are. Each of their tests counts.
+ */
+async function selftests(suite, kernel, seconds, scale, options = []) {
   const sources = 'kernel/linux/tools/testing/selftests/mshare'
   const programs = resolve('kernel/build/selftests')
   const fetched = await run('kernel/scripts/fetch', [])
@@ -278,20 +286,29 @@ async function selftests(suite, kernel, seconds, env, options = []) {
   ])
   if (status !== 0) return died(`the selftests do not compile: make ended with status ${status}`)
   const command = ['sh', `${sources}/run.sh`]
-  const all = { MSHARE_TEST_DIR: programs, ...env }
-  return boot(suite, kernel, seconds, all, command, tap, options)
+  const parts = [1, 2].map((part) => {
+    const env = {
+      MSHARE_TEST_DIR: programs,
+      MSHARE_TEST_PART: `${part}/2`,
+      MSHARE_TEST_SCALE: scale,
+    }
+    const how = (program, args) => tap(program, args, part > 1)
+    return boot(`${suite}-${part}`, kernel, seconds, env, command, how, options)
+  })
+  return sum(...(await Promise.all(parts)))
 }
 
 /** A command that is selftests/mshare/run.sh, here or in a guest. */
-async function tap(command, args) {
+async function tap(command, args, aside) {
   const counts = sum()
   let totals
-  const { status } = await run(command, args, {}, (line) => {
+  const each = (line) => {
     // What a program says comes with a # before it; the verdicts on programs, without.
     const test = /^# (not )?ok \d+ /.exec(line)
     if (test) counts[test[1] ? 'failed' : line.includes(' # SKIP') ? 'skipped' : 'passed']++
     totals = /^# Totals: pass:(\d+) fail:(\d+) skip:(\d+)/.exec(line) ?? totals
-  })
+  }
+  const { status } = await run(command, args, {}, each, aside)
   if (!totals) return died(ends[status] ?? `status ${status}, and no totals`, counts)
   const [passed, failed, skipped] = totals.slice(1).map(Number)
   if (passed !== counts.passed || skipped !== counts.skipped || failed < counts.failed) {

@@ -232,7 +232,7 @@ static void storm(struct _test_data_accounting *self, enum backing_kind kind,
 {
 	char name[32], path[128];
 
-	for (int i = 0; i < 20; i++) {
+	for (int i = 0; i < by_scale(10, 20); i++) {
 		size_t size = (1 + rnd(&random) % 16) * 64 * KIB;
 		int fd, file;
 		pid_t pids[4];
@@ -293,7 +293,7 @@ TEST_F(accounting, nothing_is_lost)
 	else
 		EXPECT_GE(before.shmem + 64, after.shmem);
 	/*
-	 * Each round has some 20 MiB. What KASAN keeps in quarantine is slab,
+	 * Each round has some 10 MiB at least. What KASAN keeps in quarantine is slab,
 	 * and not lost: it is subtracted.
 	 */
 	lost -= after.slab > before.slab ? after.slab - before.slab : 0;

@@ -31,7 +31,7 @@ FIXTURE_VARIANT_ADD(faults, memfd) {
 
 FIXTURE_SETUP(faults)
 {
-	self->size = by_scale(4, 64) * MIB;
+	self->size = by_scale(2, 64) * MIB;
 	ENV_ENTER(&self->env, NULL);
 	BACKING_NEW(self->file, &self->env, variant->kind, self->size);
 	self->fd = region_new(self->env.dir, "region", SLOT);

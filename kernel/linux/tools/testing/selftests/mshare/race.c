@@ -501,7 +501,7 @@ static void live(struct _test_data_race *self, uint64_t random)
 /* At any instruction, also in the middle of a change. */
 TEST_F(race, killed_at_random)
 {
-	long rounds = by_scale(40, 600);
+	long rounds = by_scale(15, 600);
 
 	start_accessors(_metadata, self, cpus());
 	for (long i = 0; i < rounds; i++) {

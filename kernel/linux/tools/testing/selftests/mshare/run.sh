@@ -9,6 +9,8 @@
 # MSHARE_TEST_DIR    where the programs are, if not beside this script
 # MSHARE_TEST_SCALE  1 (quick, for kernels that check everything) to 10 (default)
 # MSHARE_TEST_LIMIT  seconds that one program may take (3600)
+# MSHARE_TEST_PART   K/N: of all programs every Nth, from the Kth on; the others
+#                    run elsewhere
 # CI=true            what is skipped has failed
 
 here=${MSHARE_TEST_DIR:-$(dirname "$0")}
@@ -16,8 +18,15 @@ limit=${MSHARE_TEST_LIMIT:-3600}
 log=$(mktemp /tmp/mshare-run.XXXXXX) || exit 1
 trap 'rm -f "$log" "$log.rc"' EXIT
 
-[ $# -gt 0 ] || set -- abi fs basic faults readonly refusals file io futex thp \
-	memcg reclaim accounting leak race stale scale
+if [ $# = 0 ]; then
+	part=${MSHARE_TEST_PART:-1/1} n=0
+	for program in abi fs basic faults readonly refusals file io futex thp \
+		memcg reclaim accounting leak race stale scale; do
+		n=$((n + 1))
+		[ $((n % ${part#*/})) != $((${part%/*} % ${part#*/})) ] ||
+			set -- "$@" "$program"
+	done
+fi
 
 if ! grep -qw msharefs /proc/filesystems; then
 	echo "1..0 # SKIP the kernel has no msharefs"

@@ -364,7 +364,7 @@ TEST_F(stale, none)
 	let_them_look(control, workers);
 
 	until = now() + by_scale(2, 20);
-	while (now() < until || all < 2 * CHANGES) {
+	while (now() < until || all < by_scale(1, 2) * CHANGES) {
 		enum change change = rnd(&random) % CHANGES;
 		char *poison = NULL;
 
