@@ -37,6 +37,9 @@ go-md2man     go-md2man        test         man pages from their Markdown
 e2fsprogs     /sbin/mke2fs     test         a file system on a disk, in the guest
 mandoc        mandoc           test         that the man pages are good ones
 pkg-config    pkg-config       test         programs against what make install has put down
+postgresql    /usr/lib/postgresql/*/bin/postgres test,bench a server that forks, unmodified, with shared page tables
+nginx         /usr/sbin/nginx  test         another one
+curl          curl             test         asks it
 qemu-system-x86 qemu-system-x86_64 vm,test,bench boots the test kernel
 linux-source-6.12 /usr/src/linux-source-6.12.tar.xz vm,test,bench the kernel that kernel/ changes
 xz-utils      xz               vm,test,bench unpacks it
@@ -52,7 +55,7 @@ LIST
 
 has() {
 	case $1 in
-	/*) [ -e "$1" ] ;;
+	/*) set -- $1 && [ -e "$1" ] ;; # a pattern
 	"<"*) echo "#include $1" | "${CC:-cc}" -E - >/dev/null 2>&1 ;;
 	# A compiler named in CC stands in for gcc.
 	gcc) command -v "${CC:-gcc}" >/dev/null 2>&1 ;;
@@ -111,6 +114,14 @@ if [ -n "$missing" ]; then
 		exit 1
 	fi
 	echo "Installing them: $as_root $install"
+	# A server that is installed for tests is not to be started: Debian asks this, where it is.
+	policy=/usr/sbin/policy-rc.d
+	if [ ! -e $policy ]; then
+		printf '#!/bin/sh\nexit 101\n' | $as_root tee $policy >/dev/null
+		$as_root chmod 755 $policy
+		trap '$as_root rm -f $policy' EXIT
+		trap 'exit 1' HUP INT TERM
+	fi
 	# shellcheck disable=SC2086 # lists of words, both
 	# What apt has to say is of interest if it fails; that is on stderr.
 	if ! {

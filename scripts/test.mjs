@@ -65,6 +65,11 @@ const suites = {
     about: 'processes killed at random moments; attach and detach over and over',
     run: () => make('soak', `ROUNDS=${values.rounds}`, `CYCLES=${values.cycles}`),
   },
+  servers: {
+    about: 'PostgreSQL and nginx with the preload shim, which changes nothing here',
+    built: true,
+    run: () => counted('bash', ['scripts/servers.sh', 'test']),
+  },
   kernel: {
     about: 'the selftests of msharefs, in a guest',
     built: true,
@@ -87,6 +92,15 @@ const suites = {
       const { status } = await run('make', ['-s', jobs, '-C', 'libmshare', 'tests'])
       if (status !== 0) return died(`the tests do not compile: make ended with status ${status}`)
       const command = ['make', '-s', '-C', 'libmshare', 'check-msharefs']
+      return boot(suite, 'test', 1800, {}, command, counted)
+    },
+  },
+  'guest-servers': {
+    about: 'PostgreSQL and nginx with the preload shim, sharing page tables, in a guest',
+    built: true,
+    guest: true,
+    run: (suite) => {
+      const command = ['bash', 'scripts/servers.sh', 'test']
       return boot(suite, 'test', 1800, {}, command, counted)
     },
   },

@@ -37,6 +37,7 @@
 #include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <limits.h>
 #include <linux/futex.h>
 #include <linux/msharefs.h>
 #include <pthread.h>
@@ -93,8 +94,9 @@ static _Atomic(unsigned int) slots_used;
 
 static uint64_t threshold = THRESHOLD;
 static size_t page;
-static const char *log_path;
-static const char *root = "/sys/fs/mshare";
+/* Copies: programs that change their titles write over their environment. */
+static char log_path[PATH_MAX];
+static char root[PATH_MAX] = "/sys/fs/mshare";
 static _Atomic(bool) ready;        /* there is something to be had here */
 static _Atomic(bool) locks_future; /* mlockall(MCL_FUTURE) is in force */
 
@@ -139,7 +141,7 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 	char line[256];
 	va_list args;
 
-	if (!log_path)
+	if (!*log_path)
 		return;
 	n = snprintf(line, sizeof(line) - 1, "mshare-preload: %d: ", (int)getpid());
 	va_start(args, format);
@@ -789,6 +791,15 @@ long any_syscall(long number, long a, long b, long c, long d, long e, long f)
 
 /* --- start -------------------------------------------------------------------------------- */
 
+/* The variable, if it is there and fits. */
+static void copy_variable(char *to, const char *name)
+{
+	const char *value = secure_getenv(name);
+
+	if (value && *value && strlen(value) < PATH_MAX)
+		strcpy(to, value);
+}
+
 /* "64M"; 0: not a size */
 static uint64_t size_parse(const char *text)
 {
@@ -814,16 +825,14 @@ static uint64_t size_parse(const char *text)
 static void __attribute__((constructor)) start(void)
 {
 	const char *text = secure_getenv("MSHARE_PRELOAD_THRESHOLD");
-	const char *other_root = secure_getenv("MSHARE_ROOT");
 	int err = errno, persona = personality(0xffffffff);
 	void *word;
 	uint64_t size;
 	int fd;
 
 	page = (size_t)sysconf(_SC_PAGESIZE);
-	log_path = secure_getenv("MSHARE_PRELOAD_LOG");
-	if (log_path && !*log_path)
-		log_path = NULL;
+	copy_variable(log_path, "MSHARE_PRELOAD_LOG");
+	copy_variable(root, "MSHARE_ROOT");
 	if (text) {
 		size = size_parse(text);
 		if (size)
@@ -832,8 +841,6 @@ static void __attribute__((constructor)) start(void)
 			say("MSHARE_PRELOAD_THRESHOLD=%.64s is no size: it is %llu", text,
 			    (unsigned long long)threshold);
 	}
-	if (other_root && *other_root)
-		root = other_root;
 
 	fd = region_new();
 	if (fd == -1) {
