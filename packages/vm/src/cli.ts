@@ -19,14 +19,14 @@ COMMAND: a shell, if this is a terminal; Ctrl-] ends the guest.
                     the path of a vmlinux
   --debug-kernel    the same as --kernel debug
   --memory SIZE     like 512M; default 4G
-  --cpus N          1 to 8; default as many as here, at least 2, at most 4
+  --cpus N          1 to 8; default as many as here, at least 2, at most 4, or 1 with --icount
   --timeout S       seconds, 0 for ever; default 1800, for a shell 0
   --share DIR       the guest can write this directory of the host (six at most)
   --keep DIR        the guest sees this directory below /tmp or /run; its changes stay there
   --env NAME=VALUE  besides what is passed on: PATH, HOME, USER, SHELL, TERM, LANG, LC_*, CI,
                     NO_COLOR, FORCE_COLOR, NODE_OPTIONS, MSHARE_* (MSHARE_CACHE excepted)
   --swap SIZE       swap on zram
-  --icount          one processor, and a clock that counts instructions
+  --icount          a clock that counts instructions, of all processors
   --append ARG      for the kernel's command line
   --log FILE        the kernel log
   --dry-run         print what would be run

@@ -18,7 +18,7 @@ export interface Options {
   kernel?: string
   /** Like 512M or 4G. Default: 4G. */
   memory?: string
-  /** 1 to 8. Default: as many as here, at least 2, at most 4. */
+  /** 1 to 8. Default: as many as here, at least 2, at most 4; 1 with `icount`. */
   cpus?: number
   /** Directories of the host that the guest may write, at the same paths. */
   shares?: string[]
@@ -26,7 +26,10 @@ export interface Options {
   keep?: string[]
   /** For the kernel's command line. */
   append?: string[]
-  /** One processor, and a clock that counts instructions: 1 GHz, one each cycle. */
+  /**
+   * A clock that counts instructions, of all processors together: 1 GHz, one each cycle. They run in
+   * turns, a while each.
+   */
   icount?: boolean
   /** Swap on zram: its size, like `memory`. */
   swap?: string
@@ -114,7 +117,7 @@ export function plan(options: Options): Plan {
   if (options.command.length === 0) throw new VmError('ERR_OPTION', 'there is no command')
 
   const { icount = false, memory = '4G' } = options
-  const cpus = icount ? 1 : (options.cpus ?? Math.min(Math.max(availableParallelism(), 2), 4))
+  const cpus = options.cpus ?? (icount ? 1 : Math.min(Math.max(availableParallelism(), 2), 4))
   if (!Number.isInteger(cpus) || cpus < 1 || cpus > 8) {
     throw new VmError('ERR_OPTION', `the kernel has 1 to 8 processors, not ${cpus}`)
   }
