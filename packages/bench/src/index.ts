@@ -3,43 +3,65 @@
  * `npm run bench [-- ROW… --json --quick]`: what shared/design/bench.md asks, each row
  * beside its contender in the same run, rounds interleaved.
  *
- * Rows: of the shm back end B9 (a change reaches K attachers), B10 (TypeScript loops
- * over shared memory), attach (time against mappings), window (memory against size);
- * of the kernel, in a guest, B3 (the first touch of a page), hooks (what others pay).
- * Writes docs/benchmarks/PAGE.json and PAGE.md unless only some rows were asked for.
+ * Rows, by the page of docs/benchmarks that they are on:
+ *   shm, the back end of any kernel: B9 (a change reaches K attachers), B10 (TypeScript loops over
+ *     shared memory), attach (time against mappings), window (memory against size);
+ *   kernel, in a guest: B1 (page tables), B2 (faults), B3 (the first touch of a page), B4 (touching
+ *     what a peer has touched), B5 (a change that K attachers see), B6 (attach and detach), B7
+ *     (fork), hooks (what others pay).
+ * Writes docs/benchmarks/PAGE.json and PAGE.md unless only some rows of the page were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
+ * what cannot be had for less, `target` the most that the value may be, `met` whether it is.
+ * --quick: fewer rounds, processes and pages, five minutes for all.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { fileURLToPath } from 'node:url'
-import { kernels, NoGuest, touch } from './guest.js'
+import { calls, counts, kernels, NoGuest, region, spread as spreading, touch } from './guest.js'
 import { loops } from './loops.js'
 import { type Measurement, median, spread } from './measurement.js'
+
+/** Of a ratio, if there is a contender to compare with, or of the value itself. */
+interface Target {
+  of: RegExp
+  /** In place of what matches `of`: the name of that contender. */
+  to?: string
+  most?: number | ((n: number) => number)
+  /** What cannot be had for less. */
+  limit?: (n: number) => number
+}
 
 interface Row {
   id: string
   page: keyof typeof pages
   title: string
-  /** What the ratio is of, and the limit it has, if the row has a target. */
-  ratio?: { of: string; to: string; limit: number }
+  /** The first one that a contender matches is for it. */
+  targets?: Target[]
   /** Of values, and more of ratios; none. */
   decimals?: number
   run(quick: boolean): Measurement[] | Promise<Measurement[]>
 }
 
+const args = process.argv.slice(2)
+const json = args.includes('--json')
+const quick = args.includes('--quick')
+
+const medians = 'Medians of the rounds, lowest to highest behind them; contenders interleaved'
+
 const pages = {
   shm: {
     title: 'The shm back end, measured',
     where: () => `on Linux ${os.release()}`,
-    how: 'Medians of the rounds, lowest to highest behind them; contenders interleaved in one run.',
+    how: `${medians} in one run.`,
   },
   kernel: {
     title: 'msharefs, measured',
-    where: () =>
-      `${kernels()} in a guest (QEMU TCG with -icount, one processor), on Linux ${os.release()}`,
+    where: () => `${kernels()} in guests (QEMU TCG), on Linux ${os.release()}`,
     how: [
-      'Medians of the rounds, of some boots, lowest to highest behind them; contenders interleaved in a',
-      'boot, and kernels one after the other. The clock of the guest counts instructions.',
+      `${medians} in a`,
+      'boot, and kernels one after the other. Where instructions are counted, it is by the clock of the',
+      'guest (`-icount`): of one processor, and where attachers are running, of four in turns. Page tables',
+      'and faults are counted by the kernel, of four processors.',
     ].join('\n'),
   },
 }
@@ -60,12 +82,16 @@ const named = (name: string, measured: Measurement[]) =>
 
 const attach = (quick: boolean) => program('attach', quick ? 3 : 9)
 
+const { mib } = region(quick)
+const size = mib * 1024 ** 2
+const amount = mib >= 1024 ? `${mib / 1024} GiB` : `${mib} MiB`
+
 const rows: Row[] = [
   {
     id: 'B9',
     page: 'shm',
     title: 'A map of one page becomes visible in n attached processes',
-    ratio: { of: 'shm', to: 'bare loop', limit: 2 },
+    targets: [{ of: /^shm/, to: 'bare loop', most: 2 }],
     run: (quick) =>
       [1, 8, 64].flatMap((n) => program('change', n, quick ? 5 : 11, quick ? 50 : 200)),
   },
@@ -73,7 +99,7 @@ const rows: Row[] = [
     id: 'B10',
     page: 'shm',
     title: 'A TypeScript loop over n elements of shared memory',
-    ratio: { of: 'attachment', to: 'SharedArrayBuffer', limit: 1.05 },
+    targets: [{ of: /^attachment/, to: 'SharedArrayBuffer', most: 1.05 }],
     run: loops,
   },
   {
@@ -89,18 +115,81 @@ const rows: Row[] = [
     run: (quick) => attach(quick).filter((m) => m.id === 'window'),
   },
   {
+    id: 'B1',
+    page: 'kernel',
+    title: `Page tables of ${amount} in small pages that n processes have touched`,
+    targets: [
+      {
+        of: /^msharefs: the region's own/,
+        most: size / 512 + 16384,
+        limit: () => size / 512 + 8192,
+      },
+      { of: /^msharefs: the processes'/, most: (n) => 16384 * n },
+      { of: /^msharefs/, to: 'memfd' },
+    ],
+    run: (quick) => counts('B1', quick),
+  },
+  {
+    id: 'B2',
+    page: 'kernel',
+    title: `Page faults of n processes that touch ${amount}, filled by another`,
+    targets: [
+      { of: /^msharefs, empty, at once/, to: 'threads, empty, at once', most: 1.05 },
+      { of: /^msharefs/, most: (n) => 2 * n, limit: (n) => n },
+    ],
+    run: (quick) => counts('B2', quick),
+  },
+  {
     id: 'B3',
     page: 'kernel',
     title: 'The first touch of each of n pages',
-    ratio: { of: 'msharefs', to: 'memfd', limit: 1.1 },
+    targets: [{ of: /^msharefs/, to: 'memfd', most: 1.1 }],
     decimals: 1,
     run: (quick) => touch('test', quick),
+  },
+  {
+    id: 'B4',
+    page: 'kernel',
+    title: 'Reading a word of each of n pages that a peer has touched',
+    targets: [{ of: /^msharefs/, to: 'threads', most: 1.01 }],
+    decimals: 3,
+    run: (quick) => calls('B4', quick),
+  },
+  {
+    id: 'B5',
+    page: 'kernel',
+    title: 'A change that n attached processes, or threads, are to see',
+    targets: [
+      { of: /^interrupts: msharefs.*idle$/, most: 0 },
+      { of: /^msharefs/, to: 'threads', most: 1.3 },
+    ],
+    run: spreading,
+  },
+  {
+    id: 'B6',
+    page: 'kernel',
+    title: 'Attach, first access and detach; or mmap, first access and munmap',
+    targets: [
+      { of: /^msharefs, 1 page$/, to: 'memfd, 1 page', most: 3 },
+      { of: /^msharefs, .*/, to: 'msharefs, 1 page', most: 1.05 },
+    ],
+    run: (quick) => calls('B6', quick),
+  },
+  {
+    id: 'B7',
+    page: 'kernel',
+    title: 'fork, exit and wait of a process that has memory attached',
+    targets: [
+      { of: /^msharefs/, to: 'nothing attached', most: 1.05 },
+      { of: /^memfd/, to: 'nothing attached' },
+    ],
+    run: (quick) => calls('B7', quick),
   },
   {
     id: 'hooks',
     page: 'kernel',
     title: 'The first touch of each of n pages that have nothing to do with msharefs',
-    ratio: { of: 'with msharefs', to: 'without', limit: 1.005 },
+    targets: [{ of: /^with msharefs/, to: 'without', most: 1.005 }],
     decimals: 1,
     run: (quick) => [
       ...named('without', touch('stock', quick)),
@@ -120,9 +209,14 @@ interface Result {
   /** Lowest and highest round. */
   spread: [number, number]
   unit: string
-  /** value / the contender's, for the one that has a target */
+  /** value / that of the contender beside it */
   ratio?: number
+  /** The ratio that would be the target. */
+  most?: number
+  /** What the contender beside it takes, or what cannot be had for less. */
   limit?: number
+  /** The most that the value may be. */
+  target?: number
   met?: boolean
 }
 
@@ -144,17 +238,30 @@ function summarise(row: Row, measured: Measurement[]): Result[] {
       unit: first.unit,
     }
   })
-  for (const result of results) {
-    const { ratio } = row
-    if (!ratio || !result.contender.startsWith(ratio.of)) continue
-    const other = result.contender.replace(ratio.of, ratio.to)
-    const against = results.find((r) => r.contender === other && r.n === result.n)
-    if (!against) continue
-    result.ratio = result.value / against.value
-    result.limit = ratio.limit
-    result.met = result.ratio <= ratio.limit
-  }
+  for (const result of results) judge(result, row, results)
   return results
+}
+
+function judge(result: Result, row: Row, results: Result[]): void {
+  const target = row.targets?.find(({ of }) => of.test(result.contender))
+  if (!target) return
+  const { of, to, limit, most } = target
+  const bound = typeof most === 'function' ? most(result.n) : most
+  if (to === undefined) {
+    if (limit) result.limit = limit(result.n)
+    if (bound !== undefined) result.target = bound
+  } else {
+    const other = result.contender.replace(of, to)
+    const against = results.find((r) => r.contender === other && r.n === result.n)
+    if (!against || against === result) return
+    result.limit = against.value
+    result.ratio = result.value / against.value
+    if (bound !== undefined) {
+      result.most = bound
+      result.target = bound * against.value
+    }
+  }
+  if (result.target !== undefined) result.met = result.value <= result.target
 }
 
 const figure = (value: number, decimals = 0) =>
@@ -182,7 +289,8 @@ function markdown(page: keyof typeof pages, results: Result[], command: string):
     for (const r of own) {
       const value = (v: number) => figure(v, row.decimals)
       const ratio = r.ratio === undefined ? '' : r.ratio.toFixed(row.decimals ? 4 : 2)
-      const target = r.limit === undefined ? '' : `≤ ${r.limit}: ${r.met ? 'met' : '**missed**'}`
+      const most = r.most === undefined ? value(r.target ?? 0) : `${r.most} ×`
+      const target = r.target === undefined ? '' : `≤ ${most}: ${r.met ? 'met' : '**missed**'}`
       lines.push(
         `| ${figure(r.n)} | ${r.contender} | ${value(r.value)} | ${r.spread.map(value).join(' … ')} | ${r.unit} | ${ratio} | ${target} |`,
       )
@@ -192,9 +300,6 @@ function markdown(page: keyof typeof pages, results: Result[], command: string):
   return lines.join('\n')
 }
 
-const args = process.argv.slice(2)
-const json = args.includes('--json')
-const quick = args.includes('--quick')
 const wanted = args.filter((a) => !a.startsWith('--'))
 const unknown = [
   ...wanted.filter((id) => !rows.some((row) => row.id === id)),
