@@ -8,7 +8,8 @@
  *     shared memory), attach (time against mappings), window (memory against size);
  *   kernel, in a guest: B1 (page tables), B2 (faults), B3 (the first touch of a page), B4 (touching
  *     what a peer has touched), B5 (a change that K attachers see), B6 (attach and detach), B7
- *     (fork), hooks (what others pay).
+ *     (fork), hooks (what others pay);
+ *   ffi: B11 (calls of C from TypeScript).
  * Writes docs/benchmarks/PAGE.json and PAGE.md unless only some rows of the page were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
  * what cannot be had for less, `target` the most that the value may be, `met` whether it is.
  * --quick: fewer rounds, processes and pages, five minutes for all.
@@ -17,6 +18,7 @@ import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { fileURLToPath } from 'node:url'
+import { ffi } from './ffi.js'
 import { calls, counts, kernels, NoGuest, region, spread as spreading, touch } from './guest.js'
 import { loops } from './loops.js'
 import { type Measurement, median, spread } from './measurement.js'
@@ -63,6 +65,11 @@ const pages = {
       'guest (`-icount`): of one processor, and where attachers are running, of four in turns. Page tables',
       'and faults are counted by the kernel, of four processors.',
     ].join('\n'),
+  },
+  ffi: {
+    title: 'Calls of C from TypeScript, measured',
+    where: () => `on Linux ${os.release()}`,
+    how: `${medians}.`,
   },
 }
 
@@ -198,6 +205,17 @@ const rows: Row[] = [
         touch('test', quick).filter((m) => !m.contender.startsWith('msharefs')),
       ),
     ],
+  },
+  {
+    id: 'B11',
+    page: 'ffi',
+    title: 'Calls of C through the FFI drivers',
+    targets: [
+      { of: /^koffi, call/, most: 1000 },
+      { of: /^ffi-napi, (preallocated, )?call/, most: 2000 },
+      { of: /^(koffi|ffi-napi), map/, to: 'C, map' },
+    ],
+    run: ffi,
   },
 ]
 
