@@ -10,7 +10,8 @@
  *     what a peer has touched), B5 (a change that K attachers see), B6 (attach and detach), B7
  *     (fork), hooks (what others pay);
  *   ffi: B11 (calls of C from TypeScript).
- * Writes docs/benchmarks/PAGE.json and PAGE.md unless only some rows of the page were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
+ * Writes docs/benchmarks/PAGE.json and PAGE.md, and their pictures, unless only some rows of the page
+ * were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
  * what cannot be had for less, `target` the most that the value may be, `met` whether it is.
  * --quick: fewer rounds, processes and pages, five minutes for all.
  */
@@ -22,6 +23,7 @@ import { ffi } from './ffi.js'
 import { calls, counts, kernels, NoGuest, region, spread as spreading, touch } from './guest.js'
 import { loops } from './loops.js'
 import { type Measurement, median, spread } from './measurement.js'
+import { type Picture, svg } from './pictures.js'
 
 /** Of a ratio, if there is a contender to compare with, or of the value itself. */
 interface Target {
@@ -39,6 +41,7 @@ interface Row {
   title: string
   /** The first one that a contender matches is for it. */
   targets?: Target[]
+  pictures?: Picture[]
   /** Of values, and more of ratios; none. */
   decimals?: number
   run(quick: boolean): Measurement[] | Promise<Measurement[]>
@@ -93,6 +96,10 @@ const { mib } = region(quick)
 const size = mib * 1024 ** 2
 const amount = mib >= 1024 ? `${mib / 1024} GiB` : `${mib} MiB`
 
+/** All but parts of a sum. */
+const whole = ({ contender }: { contender: string }) =>
+  contender.includes(':') || contender.includes('at once') ? undefined : contender
+
 const rows: Row[] = [
   {
     id: 'B9',
@@ -134,6 +141,15 @@ const rows: Row[] = [
       { of: /^msharefs: the processes'/, most: (n) => 16384 * n },
       { of: /^msharefs/, to: 'memfd' },
     ],
+    pictures: [
+      {
+        file: 'page-tables.svg',
+        title: `Page tables of ${amount} that processes share`,
+        x: 'processes',
+        y: 'bytes of page tables',
+        line: whole,
+      },
+    ],
     run: (quick) => counts('B1', quick),
   },
   {
@@ -143,6 +159,15 @@ const rows: Row[] = [
     targets: [
       { of: /^msharefs, empty, at once/, to: 'threads, empty, at once', most: 1.05 },
       { of: /^msharefs/, most: (n) => 2 * n, limit: (n) => n },
+    ],
+    pictures: [
+      {
+        file: 'faults.svg',
+        title: `Page faults of processes that touch ${amount}, filled by another`,
+        x: 'processes',
+        y: 'page faults, of all together',
+        line: whole,
+      },
     ],
     run: (quick) => counts('B2', quick),
   },
@@ -169,6 +194,18 @@ const rows: Row[] = [
     targets: [
       { of: /^interrupts: msharefs.*idle$/, most: 0 },
       { of: /^msharefs/, to: 'threads', most: 1.3 },
+    ],
+    pictures: [
+      {
+        file: 'changes.svg',
+        title: 'A change that attached processes, or threads, are to see',
+        x: 'processes or threads',
+        y: 'instructions',
+        line: ({ contender }) =>
+          /^(msharefs|threads), (protect|unmap \d+ pages?,).*idle$/.test(contender)
+            ? contender.replace(', idle', '')
+            : undefined,
+      },
     ],
     run: spreading,
   },
@@ -314,6 +351,7 @@ function markdown(page: keyof typeof pages, results: Result[], command: string):
       )
     }
     lines.push('')
+    for (const { file, title } of row.pictures ?? []) lines.push(`![${title}](${file})`, '')
   }
   return lines.join('\n')
 }
@@ -357,4 +395,9 @@ for (const name of Object.keys(pages) as (keyof typeof pages)[]) {
   mkdirSync(directory, { recursive: true })
   writeFileSync(`${directory}/${name}.md`, `${page}\n`)
   writeFileSync(`${directory}/${name}.json`, `${JSON.stringify(own, null, 2)}\n`)
+  for (const row of rows.filter((r) => r.page === name)) {
+    const points = own.filter((r) => r.id === row.id)
+    for (const picture of row.pictures ?? [])
+      writeFileSync(`${directory}/${picture.file}`, await svg(picture, points))
+  }
 }
