@@ -9,21 +9,23 @@
  * One JSON line a round and contender, as change.c's. Protected or unmapped are 1, 64 and 16,384
  * pages, all present and writable before, as far as MOST_PAGES. The others have touched memory
  * beside them; idle ones then sleep, running ones read it without end, on all processors but the
- * caller's. "threads" share a memfd; to unmap memory is, for them, munmap() and to punch a hole,
- *for after mshare_unmap() it is free. "of a file": of a memfd, which keeps it, for both. "private
- * threads" have anonymous memory.
+ * caller's. "threads" share a memfd; to unmap memory is, for them, munmap() and to punch a hole:
+ * after mshare_unmap() it is free. "of a file": of a memfd, which keeps it, for both. "private
+ * threads" have anonymous memory. "by ioctl": without what libmshare looks at first.
  *
  * With several processors: TLB interrupts of all of them, and instructions only where others run.
  */
 #include "guest.h"
+#include <linux/msharefs.h>
 #include <sched.h>
+#include <sys/ioctl.h>
 
 #define MOST 256
 
-enum contender { OURS, OURS_FILE, THREADS, THREADS_FILE, PRIVATE, CONTENDERS };
+enum contender { OURS, OURS_FILE, OURS_IOCTL, THREADS, THREADS_FILE, PRIVATE, CONTENDERS };
 
-static const char *const names[] = {"msharefs", "msharefs", "threads", "threads",
-				    "private threads"};
+static const char *const names[] = {"msharefs", "msharefs", "msharefs by ioctl",
+				    "threads",  "threads",  "private threads"};
 
 static const size_t lengths[] = {PAGE, 64 * PAGE, 16384 * PAGE};
 
@@ -38,7 +40,7 @@ struct job {
 
 static int shares(const struct job *job)
 {
-	return job->contender <= OURS_FILE;
+	return job->contender <= OURS_IOCTL;
 }
 
 static uint64_t interrupts(void)
@@ -112,6 +114,13 @@ static void *other(void *argument)
 
 static void protect(const struct job *job, size_t length, int prot)
 {
+	struct mshare_protect change = {.size = length, .prot = (uint32_t)prot};
+
+	if (job->contender == OURS_IOCTL) {
+		if (ioctl(job->region, MSHAREFS_PROTECT, &change))
+			die("MSHAREFS_PROTECT");
+		return;
+	}
 	if (shares(job) ? mshare_protect(job->region, 0, length, prot)
 			: mprotect(job->at, length, prot))
 		die("protect");
@@ -119,6 +128,13 @@ static void protect(const struct job *job, size_t length, int prot)
 
 static void unmap(const struct job *job, size_t length)
 {
+	struct mshare_unmap change = {.size = length};
+
+	if (job->contender == OURS_IOCTL) {
+		if (ioctl(job->region, MSHAREFS_UNMAP, &change))
+			die("MSHAREFS_UNMAP");
+		return;
+	}
 	if (shares(job) ? mshare_unmap(job->region, 0, length) : munmap(job->at, length))
 		die("unmap");
 	if (job->contender == THREADS &&
@@ -265,7 +281,8 @@ int main(int argc, char **argv)
 		for (int i = 4; i < argc; i++)
 			for (int contender = 0; contender < CONTENDERS; contender++) {
 				job.contender = (enum contender)contender;
-				if (job.processors > 1 && contender != OURS && contender != THREADS)
+				if (job.processors > 1 && contender != OURS &&
+				    contender != OURS_IOCTL && contender != THREADS)
 					continue;
 				job.k = atoi(argv[i]);
 				process_wait(process_start(contend, &job));

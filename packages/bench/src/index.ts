@@ -193,7 +193,7 @@ const rows: Row[] = [
     title: 'A change that n attached processes, or threads, are to see',
     targets: [
       { of: /^interrupts: msharefs.*idle$/, most: 0 },
-      { of: /^msharefs/, to: 'threads', most: 1.3 },
+      { of: /^msharefs( by ioctl)?/, to: 'threads', most: 1.3 },
     ],
     pictures: [
       {
