@@ -39,6 +39,7 @@
 #include <fcntl.h>
 #include <limits.h>
 #include <linux/futex.h>
+#include <linux/mempolicy.h>
 #include <linux/msharefs.h>
 #include <pthread.h>
 #include <signal.h>
@@ -52,9 +53,11 @@
 #include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/personality.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/shm.h>
 #include <sys/syscall.h>
+#include <sys/uio.h>
 #include <sys/vfs.h>
 #include <unistd.h>
 
@@ -74,6 +77,18 @@ OLD_SYMBOL(dlsym);
 #endif
 #ifndef MAP_FIXED_NOREPLACE
 #define MAP_FIXED_NOREPLACE 0x100000
+#endif
+#ifndef MREMAP_DONTUNMAP
+#define MREMAP_DONTUNMAP 4
+#endif
+#ifndef PR_SET_VMA
+#define PR_SET_VMA 0x53564d41
+#endif
+#ifndef SYS_process_madvise
+#define SYS_process_madvise 440
+#endif
+#ifndef SYS_mseal
+#define SYS_mseal 462
 #endif
 
 #define RW (PROT_READ | PROT_WRITE)
@@ -102,16 +117,17 @@ static _Atomic(bool) locks_future; /* mlockall(MCL_FUTURE) is in force */
 
 /* --- libc's ------------------------------------------------------------------------------- */
 
-#define REAL(name)                                                                                 \
-	({                                                                                         \
-		static _Atomic(__typeof__(&name)) real_;                                           \
-		__typeof__(&name) found_ = atomic_load_explicit(&real_, memory_order_relaxed);     \
-		if (!found_) {                                                                     \
-			found_ = (__typeof__(&name))dlsym(RTLD_NEXT, #name);                       \
-			atomic_store_explicit(&real_, found_, memory_order_relaxed);               \
-		}                                                                                  \
-		found_;                                                                            \
-	})
+#define CALLS(X)                                                                                   \
+	X(madvise)                                                                                 \
+	X(mincore)                                                                                 \
+	X(mlock)                                                                                   \
+	X(mlock2) X(mlockall) X(mmap) X(mprotect) X(mremap) X(msync) X(munlock) X(munlockall)      \
+		X(munmap) X(pkey_mprotect) X(posix_madvise) X(prlimit) X(remap_file_pages)         \
+			X(setrlimit) X(shmat) X(shmdt)
+#define POINTER(name) __typeof__(&name) name;
+static struct {
+	CALLS(POINTER)
+} real;
 
 /*
  * Not variadic as <unistd.h> has it: what takes any arguments takes seven, and
@@ -119,18 +135,47 @@ static _Atomic(bool) locks_future; /* mlockall(MCL_FUTURE) is in force */
  */
 API long any_syscall(long number, long a, long b, long c, long d, long e,
 		     long f) __asm__("syscall");
+API long any_prctl(long option, long a, long b, long c, long d) __asm__("prctl");
 
-/* The kernel's own, for what is nobody else's business. -1 and errno as syscall(2). */
+static __typeof__(&any_syscall) real_syscall;
+
+/*
+ * At the start: dlsym() takes the loader's lock, and its holder may want ours. What
+ * is called still earlier takes none of ours.
+ */
+static void look_up(void)
+{
+#define LOOK_UP(name) real.name = (__typeof__(&name))dlsym(RTLD_NEXT, #name);
+	CALLS(LOOK_UP)
+	real_syscall = (__typeof__(&any_syscall))dlsym(RTLD_NEXT, "syscall");
+}
+
+#define REAL(name)                                                                                 \
+	({                                                                                         \
+		if (!real.name)                                                                    \
+			look_up();                                                                 \
+		real.name;                                                                         \
+	})
+
+/*
+ * The kernel's own, for what is nobody else's business: no cancellation point. -1
+ * and errno as syscall(2).
+ */
 static long kernel(long number, long a, long b, long c, long d, long e, long f)
 {
-	static _Atomic(__typeof__(&any_syscall)) real;
-	__typeof__(&any_syscall) found = atomic_load_explicit(&real, memory_order_relaxed);
+	if (!real_syscall)
+		look_up();
+	return real_syscall(number, a, b, c, d, e, f);
+}
 
-	if (!found) {
-		found = (__typeof__(&any_syscall))dlsym(RTLD_NEXT, "syscall");
-		atomic_store_explicit(&real, found, memory_order_relaxed);
-	}
-	return found(number, a, b, c, d, e, f);
+static int open_quietly(const char *path, int flags)
+{
+	return (int)kernel(SYS_openat, AT_FDCWD, (long)path, flags | O_CLOEXEC, 0600, 0, 0);
+}
+
+static void close_quietly(int fd)
+{
+	kernel(SYS_close, fd, 0, 0, 0, 0, 0);
 }
 
 /* --- saying what happens ------------------------------------------------------------------ */
@@ -140,6 +185,7 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 	int err = errno, fd, n;
 	char line[256];
 	va_list args;
+	bool own;
 
 	if (!*log_path)
 		return;
@@ -150,16 +196,13 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 	if ((size_t)n > sizeof(line) - 2)
 		n = sizeof(line) - 2;
 	line[n++] = '\n';
-	fd = strcmp(log_path, "-")
-		     ? open(log_path,
-			    O_WRONLY | O_APPEND | O_CREAT | O_CLOEXEC | O_NOFOLLOW | O_NONBLOCK,
-			    0666)
-		     : STDERR_FILENO;
-	if (fd != -1 && write(fd, line, (size_t)n) == -1) {
-		/* Nobody to tell. */
-	}
-	if (fd > STDERR_FILENO)
-		close(fd);
+	own = strcmp(log_path, "-") != 0;
+	fd = own ? open_quietly(log_path, O_WRONLY | O_APPEND | O_CREAT | O_NOFOLLOW | O_NONBLOCK)
+		 : STDERR_FILENO;
+	if (fd != -1)
+		kernel(SYS_write, fd, (long)line, n, 0, 0, 0);
+	if (own && fd != -1)
+		close_quietly(fd);
 	errno = err;
 }
 
@@ -168,44 +211,52 @@ static __attribute__((format(printf, 1, 2))) void say(const char *format, ...)
 /* 0: free, 1: held, 2: held and waited for. Alone in its page (start()). */
 static _Atomic(uint32_t) *lock_word;
 
-static void lock(sigset_t *before)
+struct before {
+	sigset_t signals;
+	int cancel;
+};
+
+/* Neither a handler nor the end of the thread comes while it is held. */
+static void lock(struct before *before)
 {
 	uint32_t found = 0;
 	int err = errno;
 	sigset_t all;
 
+	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &before->cancel);
 	sigfillset(&all);
-	pthread_sigmask(SIG_BLOCK, &all, before);
+	sigprocmask(SIG_BLOCK, &all, &before->signals);
 	if (!atomic_compare_exchange_strong(lock_word, &found, 1))
 		while (atomic_exchange(lock_word, 2))
 			kernel(SYS_futex, (long)lock_word, FUTEX_WAIT_PRIVATE, 2, 0, 0, 0);
 	errno = err;
 }
 
-static void unlock(const sigset_t *before)
+static void unlock(const struct before *before)
 {
 	int err = errno;
 
 	if (atomic_exchange(lock_word, 0) == 2)
 		kernel(SYS_futex, (long)lock_word, FUTEX_WAKE_PRIVATE, 1, 0, 0, 0);
-	pthread_sigmask(SIG_SETMASK, before, NULL);
+	sigprocmask(SIG_SETMASK, &before->signals, NULL);
+	pthread_setcancelstate(before->cancel, NULL);
 	errno = err;
 }
 
 /* fork() happens with it held. */
-static sigset_t fork_mask;
+static struct before fork_before;
 
 static void fork_prepare(void)
 {
-	sigset_t before;
+	struct before before;
 
 	lock(&before);
-	fork_mask = before;
+	fork_before = before;
 }
 
 static void fork_done(void)
 {
-	sigset_t before = fork_mask;
+	struct before before = fork_before;
 
 	unlock(&before);
 }
@@ -276,35 +327,48 @@ static int drop_shadow(const struct slot *slot)
 }
 
 /*
- * Put the memory itself in place of the attachment, at once. The kernel finds out
- * whether it has room before it unmaps anything; if it should then have no memory
- * for a VMA, the program's memory is gone, and it must not go on as if it were not.
+ * Put the memory itself in place of the attachment, at once. Between unmapping and
+ * mapping the kernel asks whether addresses are left, which RLIMIT_AS may have been
+ * set to deny since (by another process: limit_makes_way()). If it should have no
+ * memory for a VMA then, the program's memory is gone, and it must not go on as if
+ * it were not.
  */
 static bool give_up(struct slot *slot, const char *why)
 {
 	uintptr_t at = slot->at;
+	struct rlimit limit, most;
+	bool limited;
+	long to;
 	int err;
 
-	if (kernel(SYS_mremap, (long)slot->shadow, 0, (long)slot->window,
-		   MREMAP_MAYMOVE | MREMAP_FIXED, (long)at, 0) != (long)at) {
+	limited = kernel(SYS_prlimit64, 0, RLIMIT_AS, 0, (long)&limit, 0, 0) == 0 &&
+		  limit.rlim_cur != limit.rlim_max;
+	if (limited) {
+		most = (struct rlimit){limit.rlim_max, limit.rlim_max};
+		kernel(SYS_prlimit64, 0, RLIMIT_AS, (long)&most, 0, 0, 0);
+	}
+	to = kernel(SYS_mremap, (long)slot->shadow, 0, (long)slot->window,
+		    MREMAP_MAYMOVE | MREMAP_FIXED, (long)at, 0);
+	err = errno;
+	if (limited)
+		kernel(SYS_prlimit64, 0, RLIMIT_AS, (long)&limit, 0, 0, 0);
+	if (to != (long)at) {
 		unsigned char in_core;
 
-		err = errno;
-		say("%s: cannot give up the shared page tables at %#lx: %s", why, (unsigned long)at,
-		    strerror(err));
+		say("%s: cannot give up the shared page tables at %#lx: error %d", why,
+		    (unsigned long)at, err);
 		if (kernel(SYS_mincore, (long)at, (long)page, (long)&in_core, 0, 0, 0) == -1 &&
 		    errno == ENOMEM)
 			abort();
-		errno = ENOMEM;
+		/* Sealed, or there is no room for one more mapping. */
+		errno = err == EPERM ? EPERM : ENOMEM;
 		return false;
 	}
-	err = errno;
+	forget(slot);
 	if (slot->window > slot->length)
 		kernel(SYS_munmap, (long)(at + slot->length), (long)(slot->window - slot->length),
 		       0, 0, 0, 0);
-	forget(slot);
 	drop_shadow(slot);
-	errno = err;
 	say("%s: %zu bytes at %#lx have page tables of their own now", why, slot->length,
 	    (unsigned long)at);
 	return true;
@@ -325,7 +389,7 @@ static bool give_up_range(const void *addr, size_t length, const char *why)
 /* Before a call that is libc's alone. False: there is no memory for it, and errno says so. */
 static bool make_way(const void *addr, size_t length, const char *why)
 {
-	sigset_t before;
+	struct before before;
 	bool done;
 
 	if (!any_slot(addr, length))
@@ -342,10 +406,10 @@ static bool make_way(const void *addr, size_t length, const char *why)
 static int region_new(void)
 {
 	struct statfs fs;
-	int fd = open(root, O_TMPFILE | O_RDWR | O_CLOEXEC, 0600);
+	int fd = open_quietly(root, O_TMPFILE | O_RDWR);
 
 	if (fd != -1 && (fstatfs(fd, &fs) == -1 || fs.f_type != MSHAREFS_SUPER_MAGIC)) {
-		close(fd);
+		close_quietly(fd);
 		errno = ENODEV;
 		return -1;
 	}
@@ -361,6 +425,7 @@ static void *attach(uintptr_t shadow, size_t length, size_t window, int populate
 		.prot = RW,
 		.flags = MAP_SHARED | MAP_FIXED | (uint32_t)populate,
 	};
+	struct mshare_reserve reserve = {.size = window};
 	void *at = MAP_FAILED;
 	int fd, err;
 
@@ -369,7 +434,8 @@ static void *attach(uintptr_t shadow, size_t length, size_t window, int populate
 	if (fd == -1)
 		return NULL;
 	*step = "its window";
-	if (ftruncate(fd, (off_t)window) == -1)
+	/* Not ftruncate(), for which RLIMIT_FSIZE would be. */
+	if (ioctl(fd, MSHAREFS_RESERVE, &reserve) == -1)
 		goto out;
 	*step = "its memory";
 	if (ioctl(fd, MSHAREFS_MAP_MAPPED, &mapped) == -1)
@@ -378,7 +444,7 @@ static void *attach(uintptr_t shadow, size_t length, size_t window, int populate
 	at = (void *)kernel(SYS_mmap, 0, (long)window, RW, MAP_SHARED, fd, 0);
 out:
 	err = errno;
-	close(fd);
+	close_quietly(fd);
 	errno = err;
 	return at == MAP_FAILED ? NULL : at;
 }
@@ -391,7 +457,7 @@ static void *adopt(void *shadow, size_t length, int populate, bool sysv)
 	const char *step = "room in the table";
 	int err = errno;
 	void *at = NULL;
-	sigset_t before;
+	struct before before;
 	size_t window;
 
 	/* A kernel with another alignment refuses, and then it is the shadow. */
@@ -399,6 +465,12 @@ static void *adopt(void *shadow, size_t length, int populate, bool sysv)
 	/* limit_makes_way() says why. */
 	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
 		say("RLIMIT_AS is set: %zu bytes at %p stay what they are", length, shadow);
+		errno = err;
+		return shadow;
+	}
+	/* Memory that is readable is made executable: an attachment is not. */
+	if (personality(0xffffffff) & READ_IMPLIES_EXEC) {
+		say("READ_IMPLIES_EXEC is set: %zu bytes at %p stay what they are", length, shadow);
 		errno = err;
 		return shadow;
 	}
@@ -421,8 +493,8 @@ static void *adopt(void *shadow, size_t length, int populate, bool sysv)
 			atomic_store_explicit(&slots_used, used, memory_order_release);
 		say("%zu bytes at %p share page tables", length, at);
 	} else {
-		say("%zu bytes at %p stay what they are: no %s: %s", length, shadow, step,
-		    strerror(errno));
+		say("%zu bytes at %p stay what they are: no %s: error %d", length, shadow, step,
+		    errno);
 	}
 	unlock(&before);
 	errno = err;
@@ -485,13 +557,15 @@ static int unmap_whole(const void *addr, size_t length, bool sysv_only)
 		atomic_store_explicit(&slot->at, (uintptr_t)addr, memory_order_release);
 		return -1;
 	}
-	return drop_shadow(slot);
+	/* For want of memory it may stay, and nobody sees it. */
+	drop_shadow(slot);
+	return 0;
 }
 
 API int munmap(void *addr, size_t length)
 {
 	int result = 1;
-	sigset_t before;
+	struct before before;
 
 	if (length && any_slot(addr, whole(length)) && (uintptr_t)addr % page == 0) {
 		lock(&before);
@@ -517,7 +591,7 @@ API int munmap(void *addr, size_t length)
 			result_ = call;                                                            \
 		} else {                                                                           \
 			struct slot *slot_;                                                        \
-			sigset_t before_;                                                          \
+			struct before before_;                                                     \
 			void *asked_ = addr, *shadow_ = NULL;                                      \
 			lock(&before_);                                                            \
 			slot_ = any_slot(addr, (length) ? (length) : 1);                           \
@@ -594,20 +668,12 @@ API int mincore(void *addr, size_t length, unsigned char *vec)
 	return ON_SHADOW(int, addr, whole(length), true, REAL(mincore)(addr, length, vec));
 }
 
-/*
- * A cancellation point, and not one with the lock held. To write shared memory
- * back there is nothing to do.
- */
+/* A cancellation point, but not while the lock is held. */
 API int msync(void *addr, size_t length, int flags)
 {
-	int state, result;
-
-	if (!any_slot(addr, length ? length : 1))
-		return REAL(msync)(addr, length, flags);
-	pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &state);
-	result = ON_SHADOW(int, addr, whole(length), true, REAL(msync)(addr, length, flags));
-	pthread_setcancelstate(state, NULL);
-	return result;
+	if (any_slot(addr, length ? length : 1))
+		REAL(msync)(NULL, 0, 0);
+	return ON_SHADOW(int, addr, whole(length), true, REAL(msync)(addr, length, flags));
 }
 
 /* --- calls that want page tables of one's own --------------------------------------------- */
@@ -656,11 +722,13 @@ API int munlockall(void)
 	return result;
 }
 
-/* Windows are larger than what is in them, and addresses are what RLIMIT_AS limits. */
+/*
+ * Windows are larger than what is in them, and addresses are what RLIMIT_AS limits.
+ * Which limit is to be set is not looked at: the kernel says if it cannot be read.
+ */
 static bool limit_makes_way(int resource, const struct rlimit *limit)
 {
-	return resource != RLIMIT_AS || !limit || limit->rlim_cur == RLIM_INFINITY ||
-	       make_way(NULL, SIZE_MAX, "RLIMIT_AS");
+	return resource != RLIMIT_AS || !limit || make_way(NULL, SIZE_MAX, "RLIMIT_AS");
 }
 
 API int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
@@ -671,7 +739,10 @@ API int setrlimit(__rlimit_resource_t resource, const struct rlimit *limit)
 API int prlimit(pid_t pid, __rlimit_resource_t resource, const struct rlimit *limit,
 		struct rlimit *before)
 {
-	if ((pid == 0 || pid == getpid()) && !limit_makes_way((int)resource, limit))
+	/* Any thread's number will do for one's own. */
+	bool own = !pid || kernel(SYS_tgkill, getpid(), pid, 0, 0, 0, 0) == 0;
+
+	if (own && !limit_makes_way((int)resource, limit))
 		return -1;
 	return REAL(prlimit)(pid, resource, limit, before);
 }
@@ -688,15 +759,35 @@ API int remap_file_pages(void *addr, size_t length, int prot, size_t offset, int
 		       : -1;
 }
 
+/* It may be about oneself, and which addresses is for the kernel to read. */
+API ssize_t process_madvise(int pidfd, const struct iovec *ranges, size_t count, int advice,
+			    unsigned int flags)
+{
+	return make_way(NULL, SIZE_MAX, __func__) ? kernel(SYS_process_madvise, pidfd, (long)ranges,
+							   (long)count, advice, flags, 0)
+						  : -1;
+}
+
+long any_prctl(long option, long a, long b, long c, long d)
+{
+	/* A name is given to memory, and an attachment is of a file. */
+	if (option == PR_SET_VMA && !make_way((void *)b, whole((size_t)c), "prctl"))
+		return -1;
+	return kernel(SYS_prctl, option, a, b, c, d, 0);
+}
+
 API void *mremap(void *addr, size_t length, size_t new_length, int flags, ...)
 {
 	void *new_addr = NULL;
 	va_list args;
 
-	if (flags & MREMAP_FIXED) {
+	/* As libc has it: there it is a hint. */
+	if (flags & (MREMAP_FIXED | MREMAP_DONTUNMAP)) {
 		va_start(args, flags);
 		new_addr = va_arg(args, void *);
 		va_end(args);
+	}
+	if (flags & MREMAP_FIXED) {
 		if (!make_way(new_addr, whole(new_length), __func__))
 			return MAP_FAILED;
 	}
@@ -709,10 +800,20 @@ API void *mremap(void *addr, size_t length, size_t new_length, int flags, ...)
 
 API void *shmat(int id, const void *addr, int flags)
 {
-	void *at = REAL(shmat)(id, addr, flags);
-	int err = errno;
 	struct shmid_ds segment;
+	int err = errno;
+	void *at;
 
+	/* Over something, or into the end of a window: as long as it is, if that can be asked. */
+	if (addr && any_slot(addr, SIZE_MAX)) {
+		size_t length = shmctl(id, IPC_STAT, &segment) ? SIZE_MAX : segment.shm_segsz;
+
+		if (!make_way((void *)((uintptr_t)addr & ~(page - 1)), whole(length), __func__))
+			return (void *)-1;
+		errno = err;
+	}
+	at = REAL(shmat)(id, addr, flags);
+	err = errno;
 	/* By its key, one that is known to those who were told its number, to children first of
 	 * all. */
 	if (at == (void *)-1 || addr || flags || !is_wanted(SIZE_MAX) ||
@@ -727,7 +828,7 @@ API void *shmat(int id, const void *addr, int flags)
 API int shmdt(const void *addr)
 {
 	int result = 1;
-	sigset_t before;
+	struct before before;
 
 	if (any_slot(addr, 1)) {
 		lock(&before);
@@ -768,12 +869,26 @@ long any_syscall(long number, long a, long b, long c, long d, long e, long f)
 		return (long)shmat((int)a, (void *)b, (int)c);
 	case SYS_shmdt:
 		return shmdt((void *)a);
+	case SYS_prctl:
+		return any_prctl(a, b, c, d, e);
+	case SYS_process_madvise:
+		return process_madvise((int)a, (const struct iovec *)b, (size_t)c, (int)d,
+				       (unsigned int)e);
+	case SYS_move_pages:
+		if (d && !make_way(NULL, SIZE_MAX, "move_pages"))
+			return -1;
+		break;
+	case SYS_get_mempolicy:
+		if (e & MPOL_F_ADDR && !make_way((void *)d, 1, "get_mempolicy"))
+			return -1;
+		break;
 	case SYS_setrlimit:
 		return setrlimit((__rlimit_resource_t)a, (const struct rlimit *)b);
 	case SYS_prlimit64:
 		return prlimit((pid_t)a, (__rlimit_resource_t)b, (const struct rlimit *)c,
 			       (struct rlimit *)d);
 	case SYS_mbind:
+	case SYS_mseal:
 	case SYS_mlock:
 	case SYS_mlock2:
 	case SYS_munlock:
@@ -816,7 +931,7 @@ static uint64_t size_parse(const char *text)
 		return 0;
 	if (!*end)
 		return value;
-	unit = strchr(units, *end & ~0x20);
+	unit = strchr(units, *end >= 'a' ? *end - 'a' + 'A' : *end);
 	if (!unit || end[1] || value > UINT64_MAX >> (10 * (unit - units + 1)))
 		return 0;
 	return (uint64_t)value << (10 * (unit - units + 1));
@@ -825,11 +940,12 @@ static uint64_t size_parse(const char *text)
 static void __attribute__((constructor)) start(void)
 {
 	const char *text = secure_getenv("MSHARE_PRELOAD_THRESHOLD");
-	int err = errno, persona = personality(0xffffffff);
+	int err = errno;
 	void *word;
 	uint64_t size;
 	int fd;
 
+	look_up();
 	page = (size_t)sysconf(_SC_PAGESIZE);
 	copy_variable(log_path, "MSHARE_PRELOAD_LOG");
 	copy_variable(root, "MSHARE_ROOT");
@@ -844,16 +960,11 @@ static void __attribute__((constructor)) start(void)
 
 	fd = region_new();
 	if (fd == -1) {
-		say("%s has no regions for this process: %s; everything is libc's", root,
-		    strerror(errno));
+		say("%s has no regions for this process (error %d): everything is libc's", root,
+		    errno);
 		goto out;
 	}
-	close(fd);
-	/* Memory that is readable is made executable: a region's is not. */
-	if (persona != -1 && persona & READ_IMPLIES_EXEC) {
-		say("READ_IMPLIES_EXEC is set; everything is libc's");
-		goto out;
-	}
+	close_quietly(fd);
 	word = (void *)kernel(SYS_mmap, 0, (long)page, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (word == MAP_FAILED)
 		goto out;

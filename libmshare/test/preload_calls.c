@@ -468,6 +468,71 @@ static bool another_root(char *at)
 	return store(mine, 1) == 0 && munmap(mine, SIZE) == 0 && filled(at, SIZE, 2);
 }
 
+static bool small_files(char *unused)
+{
+	struct rlimit limit = {MIB, MIB};
+	char *at;
+
+	(void)unused;
+	if (setrlimit(RLIMIT_FSIZE, &limit))
+		return false;
+	at = area_new(16 * MIB);
+	return store(at, 1) == 0 && munmap(at, 16 * MIB) == 0;
+}
+
+/* Descriptor 0 is free when the shim opens its log. */
+static bool without_stdin(char *unused)
+{
+	(void)unused;
+	close(0);
+	munmap(area_new(SIZE), SIZE);
+	return open("/dev/null", O_RDONLY) == 0;
+}
+
+/* mmap() is no cancellation point. */
+static void *cancelled(void *at)
+{
+	pthread_cancel(pthread_self());
+	*(char **)at = area_new(SIZE);
+	pthread_testcancel();
+	return NULL;
+}
+
+static void not_cancelled(void)
+{
+	char *at = NULL;
+	pthread_t id;
+	void *end;
+
+	must(pthread_create(&id, NULL, cancelled, &at) == 0);
+	pthread_join(id, &end);
+	check(end == PTHREAD_CANCELED && at && store(at, 1) == 0,
+	      "a thread is cancelled afterwards");
+	check(munmap(at, SIZE) == 0, "and holds no lock");
+}
+
+static void others(void)
+{
+	char *at = area_new(SIZE), *hole;
+	int id = shmget(IPC_PRIVATE, SIZE, 0600);
+
+	fill(at, SIZE, 1);
+	hole = shmat(id, at, SHM_REMAP);
+	check(hole == at && value_at(at) == 0, "a segment is put over it");
+	check(mprotect(at, page(), PROT_READ) == 0 && value_at(at + page()) == 0,
+	      "and stays there");
+	check(shmdt(at) == 0 && shmctl(id, IPC_RMID, NULL) == 0, "until it is detached");
+
+	at = area_new(SIZE);
+	errno = 0;
+	hole = mremap(at, SIZE, SIZE, MREMAP_FIXED, at);
+	check(hole == MAP_FAILED && errno == EINVAL, "mremap() without MREMAP_MAYMOVE: EINVAL");
+	errno = 0;
+	check(setrlimit(RLIMIT_AS, (struct rlimit *)8) == -1 && errno == EFAULT,
+	      "a bad limit: EFAULT");
+	munmap(at, SIZE);
+}
+
 static void limits(void)
 {
 	char *at = area_new(SIZE), *many[100];
@@ -477,6 +542,8 @@ static void limits(void)
 	check(good_in_child(limited, NULL), "RLIMIT_AS is for what the program maps");
 	check(good_in_child(no_descriptors, NULL), "no descriptors to be had, and errno as it was");
 	check(good_in_child(locked, NULL), "mlockall()");
+	check(good_in_child(small_files, NULL), "RLIMIT_FSIZE is for files");
+	check(good_in_child(without_stdin, NULL), "descriptor 0 is the program's");
 	check(good_in_child(no_more_descriptors, at), "all descriptors closed");
 	check(good_in_child(another_root, at), "in a chroot");
 	for (int i = 0; i < 100; i++) {
@@ -510,6 +577,8 @@ static void everything(void)
 	children();
 	threads();
 	under_a_thread();
+	not_cancelled();
+	others();
 	limits();
 }
 

@@ -540,7 +540,10 @@ static struct file *mapped_file(u64 addr, u64 size, u64 *offset,
 	vma = vma_lookup(mm, addr);
 	if (!vma || size > vma->vm_end - addr) {
 		file = ERR_PTR(-ENOMEM);
-	} else if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE)) {
+	} else if (!vma->vm_file || !(vma->vm_flags & VM_MAYSHARE) ||
+		   vma->vm_flags & (VM_IO | VM_PFNMAP | VM_MIXEDMAP) ||
+		   vma->vm_file->f_mode & FMODE_BACKING) {
+		/* Private, a driver's, or of a file system upon another. */
 		file = ERR_PTR(-EOPNOTSUPP);
 	} else {
 		file = get_file(vma->vm_file);
@@ -558,8 +561,9 @@ static struct file *mapped_file(u64 addr, u64 size, u64 *offset,
 	 */
 	other = ERR_PTR(-EOPNOTSUPP);
 	if (shmem_mapping(file->f_mapping))
-		other = dentry_open(&file->f_path, *may & VM_MAYWRITE ?
-				    O_RDWR : O_RDONLY, current_cred());
+		other = dentry_open(&file->f_path, O_LARGEFILE |
+				    (*may & VM_MAYWRITE ? O_RDWR : O_RDONLY),
+				    current_cred());
 	fput(file);
 	return other;
 }

@@ -629,8 +629,9 @@ TEST_F(abi, map_segment)
 {
 	size_t size = 4 * psize;
 	int id = shmget(IPC_PRIVATE, size, IPC_CREAT | 0600);
-	char *attached = region_attach(self->fd, NULL, RW), *map;
+	char *attached = region_attach(self->fd, NULL, RW), *map, *other;
 	struct shmid_ds ds;
+	int large;
 
 	ASSERT_LE(0, id);
 	ASSERT_NE(MAP_FAILED, attached);
@@ -651,6 +652,18 @@ TEST_F(abi, map_segment)
 	EXPECT_EQ(0, check_pages(attached, size, 1));
 	fill_pages(attached, size, 2);
 	EXPECT_EQ(0, check_pages(map, size, 2));
+	/* One that a file could only be if it was opened as a large one. */
+	large = shmget(IPC_PRIVATE, 3UL << 30, IPC_CREAT | SHM_NORESERVE | 0600);
+	ASSERT_LE(0, large);
+	other = shmat(large, NULL, 0);
+	ASSERT_EQ(0, shmctl(large, IPC_RMID, NULL));
+	ASSERT_NE((void *)-1, other);
+	EXPECT_EQ(0, region_map_mapped(self->fd, SLOT, size, RW, SHARED,
+				       other + (3UL << 30) - size));
+	poke(attached + SLOT, 5);
+	EXPECT_EQ(5, peek(other + (3UL << 30) - size));
+	ASSERT_EQ(0, shmdt(other));
+
 	/* It goes when the last one has gone who has it mapped; the memory stays. */
 	ASSERT_EQ(0, shmctl(id, IPC_RMID, NULL));
 	ASSERT_EQ(0, shmdt(map));
