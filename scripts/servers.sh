@@ -9,7 +9,8 @@
 # has the programs; where there is no msharefs, it tests that nothing changes.
 #
 # bench: B8. N backends of PostgreSQL read all of MIB of shared buffers; then pgbench -S. A JSON
-# line a round and contender, as the programs of packages/bench print it.
+# line a round and contender, as the programs of packages/bench print it. Takes root, to look into
+# /proc/PID/map_files, and the programs of packages/bench.
 #
 # A directory below /tmp and the processes started here are all that it touches.
 
@@ -83,6 +84,9 @@ make_cluster() {
 		autovacuum = off
 		restart_after_crash = on
 		max_wal_size = 4GB
+		max_parallel_workers_per_gather = 0
+		synchronize_seqscans = off
+		jit = off
 		checkpoint_timeout = 1h
 	END
 }
@@ -370,7 +374,12 @@ all_wait() {
 	fail "$1 backends do not come to lock $2"
 }
 
-# Of the backends of the load, minor faults so far, and page tables of their own in kB.
+page_tables() {
+	sed -n 's/^PageTables:[^0-9]*\([0-9]*\).*/\1/p' /proc/meminfo
+}
+
+# Of the backends of the load, minor faults so far and page tables of their own in kB; and page
+# tables of the machine in kB.
 sums() {
 	local pid faults=0 tables=0 words
 	for pid in $(sql -c "SELECT pid FROM pg_stat_activity WHERE application_name = 'load'"); do
@@ -380,7 +389,7 @@ sums() {
 		faults=$((faults + $8))
 		tables=$((tables + $(sed -n 's/^VmPTE:[^0-9]*\([0-9]*\).*/\1/p' "/proc/$pid/status")))
 	done
-	echo "$faults $tables $(sed -n 's/^PageTables:[^0-9]*\([0-9]*\).*/\1/p' /proc/meminfo)"
+	echo "$faults $tables $(page_tables)"
 }
 
 report() {
@@ -389,17 +398,19 @@ report() {
 
 # contender NAME ROUND BACKENDS COMMAND...
 contender() {
-	local name=$1 round=$2 n=$3 load before after latency
+	local name=$1 round=$2 n=$3 load before after region tps
 	shift 3
 	start "$@" || fail "$name does not start"
 	# Warm: all of it is in the buffers, put there by one process that has gone.
-	sql -c "SELECT pg_prewarm('filler', 'buffer')" >/dev/null
+	sql -c "SELECT pg_prewarm('filler', 'buffer'); SELECT count(*) FROM filler" >/dev/null
 	hold 1
 	hold 2
+	# A scan takes pages that are in the buffers where they are, and looks into each. (pg_prewarm does
+	# not: it finds that they are there.)
 	cat >"$dir/load.sql" <<-'END'
-		SELECT pg_prewarm('filler', 'buffer', 'main', 0, 0);
+		SELECT count(*) FROM pgbench_branches;
 		SELECT pg_advisory_lock_shared(1);
-		SELECT pg_prewarm('filler', 'buffer');
+		SELECT count(*) FROM filler;
 		SELECT pg_advisory_lock_shared(2);
 	END
 	PGAPPNAME=load pgbench -n -c "$n" -j 1 -t 1 -f "$dir/load.sql" >"$dir/load.log" 2>&1 &
@@ -409,18 +420,19 @@ contender() {
 	let_go 1
 	all_wait "$n" 2
 	after=$(sums)
+	# The one set that all share, if they do.
+	region=$(packages/bench/build/tables "$server") || fail "tables"
 	let_go 2
 	wait "$load" || fail "$(cat "$dir/load.log")"
 	# shellcheck disable=SC2086 # numbers
 	set -- $before $after
-	report "$name: minor faults of the backends" "$n" "$round" $(($4 - $1)) faults
-	report "$name: page tables of the machine, added" "$n" "$round" $((($6 - $3) * 1024)) bytes
-	report "$name: page tables of the backends" "$n" "$round" $(($5 * 1024)) bytes
-	report "$name: page tables of the machine, all" "$n" "$round" $(($6 * 1024)) bytes
-	pgbench -n -S -M prepared -c "$n" -j 1 -T 10 >"$dir/load.log" 2>&1 || fail "$(cat "$dir/load.log")"
-	latency=$(sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$dir/load.log")
-	report "$name: pgbench -S" "$n" "$round" "$(awk "BEGIN { print 1000000 / $latency }")" \
-		"µs/transaction"
+	report "$name: faults of the backends" "$n" "$round" $(($4 - $1)) faults
+	report "$name: page tables for the buffers" "$n" "$round" $((($5 - $2) * 1024 + region)) bytes
+	report "$name: page tables of the machine" "$n" "$round" $(($6 * 1024)) bytes
+	# So many that what a new backend has to load is little of it.
+	pgbench -n -S -M prepared -c "$n" -j 1 -t 300 >"$dir/load.log" 2>&1 || fail "$(cat "$dir/load.log")"
+	tps=$(sed -n 's/^tps = \([0-9.]*\).*/\1/p' "$dir/load.log")
+	report "$name: pgbench -S" "$n" "$round" "$(awk "BEGIN { print 1000000 / $tps }")" µs/transaction
 	stop || fail "$name does not end well"
 }
 

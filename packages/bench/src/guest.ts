@@ -5,6 +5,7 @@ import { fileURLToPath } from 'node:url'
 import type { Measurement } from './measurement.js'
 
 const cli = fileURLToPath(new URL('../../vm/dist/cli.js', import.meta.url))
+const script = fileURLToPath(new URL('../../../scripts/servers.sh', import.meta.url))
 const program = (name: string) => fileURLToPath(new URL(`../build/${name}`, import.meta.url))
 
 interface Guest {
@@ -86,6 +87,16 @@ export function calls(id: 'B4' | 'B6' | 'B7', quick: boolean): Measurement[] {
     id,
     once('calls', () => boot({ ...counting, memory: quick ? '4G' : '6G' }, lines)),
   )
+}
+
+/** How much of its buffers PostgreSQL's backends read, MiB, and how many they are. */
+export const postgres = (quick: boolean) =>
+  quick ? { mib: 32, backends: [10] } : { mib: 512, backends: [1, 20, 100] }
+
+export function servers(quick: boolean): Measurement[] {
+  const { mib, backends } = postgres(quick)
+  const line = ['bash', script, 'bench', quick ? 1 : 3, mib, ...backends].join(' ')
+  return boot({ ...counting, memory: '6G' }, [line])
 }
 
 export function spread(quick: boolean): Measurement[] {

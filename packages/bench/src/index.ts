@@ -8,7 +8,7 @@
  *     shared memory), attach (time against mappings), window (memory against size);
  *   kernel, in a guest: B1 (page tables), B2 (faults), B3 (the first touch of a page), B4 (touching
  *     what a peer has touched), B5 (a change that K attachers see), B6 (attach and detach), B7
- *     (fork), hooks (what others pay);
+ *     (fork), B8 (PostgreSQL under the preload shim), hooks (what others pay);
  *   ffi: B11 (calls of C from TypeScript).
  * Writes docs/benchmarks/PAGE.json and PAGE.md, and their pictures, unless only some rows of the page
  * were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
@@ -20,7 +20,17 @@ import { mkdirSync, writeFileSync } from 'node:fs'
 import os from 'node:os'
 import { fileURLToPath } from 'node:url'
 import { ffi } from './ffi.js'
-import { calls, counts, kernels, NoGuest, region, spread as spreading, touch } from './guest.js'
+import {
+  calls,
+  counts,
+  kernels,
+  NoGuest,
+  postgres,
+  region,
+  servers,
+  spread as spreading,
+  touch,
+} from './guest.js'
 import { loops } from './loops.js'
 import { type Measurement, median, spread } from './measurement.js'
 import { type Picture, svg } from './pictures.js'
@@ -228,6 +238,18 @@ const rows: Row[] = [
       { of: /^memfd/, to: 'nothing attached' },
     ],
     run: (quick) => calls('B7', quick),
+  },
+  {
+    id: 'B8',
+    page: 'kernel',
+    title: `PostgreSQL, n backends that read ${postgres(quick).mib} MiB of its buffers`,
+    targets: [
+      { of: /^mshare-run(?=: page tables for)/, to: 'libc', most: 1 / 50 },
+      { of: /^mshare-run(?=: faults)/, to: 'libc', most: 1 / 5 },
+      { of: /^mshare-run(?=: pgbench)/, to: 'libc', most: 1 },
+      { of: /^mshare-run/, to: 'libc' },
+    ],
+    run: servers,
   },
   {
     id: 'hooks',
