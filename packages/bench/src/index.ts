@@ -212,7 +212,7 @@ const rows: Row[] = [
         x: 'processes or threads',
         y: 'instructions',
         line: ({ contender }) =>
-          /^(msharefs|threads), (protect|unmap \d+ pages?,).*idle$/.test(contender)
+          /^(msharefs|threads), (\w+ 1 page|protect 64 pages), idle$/.test(contender)
             ? contender.replace(', idle', '')
             : undefined,
       },

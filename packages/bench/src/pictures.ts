@@ -75,7 +75,7 @@ function spec({ title, x, y }: Picture, values: (Point & { line: string })[]): S
       },
       { ...axis, orient: 'left', scale: 'y', title: y, format: '~s', tickCount: 8 },
     ],
-    legends: [{ stroke: 'color', symbolType: 'stroke' }],
+    legends: [{ stroke: 'color', symbolType: 'stroke', labelLimit: 0 }],
     marks: [
       {
         type: 'group',
