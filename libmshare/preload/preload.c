@@ -117,13 +117,12 @@ static _Atomic(bool) locks_future; /* mlockall(MCL_FUTURE) is in force */
 
 /* --- libc's ------------------------------------------------------------------------------- */
 
-#define CALLS(X)                                                                                   \
-	X(madvise)                                                                                 \
-	X(mincore)                                                                                 \
-	X(mlock)                                                                                   \
-	X(mlock2) X(mlockall) X(mmap) X(mprotect) X(mremap) X(msync) X(munlock) X(munlockall)      \
-		X(munmap) X(pkey_mprotect) X(posix_madvise) X(prlimit) X(remap_file_pages)         \
-			X(setrlimit) X(shmat) X(shmdt)
+/* clang-format off */
+#define CALLS(X) \
+	X(madvise) X(mincore) X(mlock) X(mlock2) X(mlockall) X(mmap) X(mprotect) X(mremap) \
+	X(msync) X(munlock) X(munlockall) X(munmap) X(pkey_mprotect) X(posix_madvise) \
+	X(prlimit) X(remap_file_pages) X(setrlimit) X(shmat) X(shmdt)
+/* clang-format on */
 #define POINTER(name) __typeof__(&name) name;
 static struct {
 	CALLS(POINTER)

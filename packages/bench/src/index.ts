@@ -12,7 +12,7 @@
  *   servers, in a guest: B8 (PostgreSQL under the preload shim);
  *   ffi: B11 (calls of C from TypeScript).
  * Writes docs/benchmarks/PAGE.json and PAGE.md, and their pictures, unless only some rows of the page
- * were asked for. --json prints a line a result: `limit` is what the contender beside it takes, or
+ * were asked for, or --quick. --json prints a line a result: `limit` is what the contender beside it takes, or
  * what cannot be had for less, `target` the most that the value may be, `met` whether it is.
  * --quick: fewer rounds, processes and pages, five minutes for all.
  */
@@ -427,7 +427,8 @@ for (const name of Object.keys(pages) as (keyof typeof pages)[]) {
   if (own.length === 0) continue
   const page = markdown(name, own, command)
   if (!json) console.log(page)
-  // A part of a page is not the page.
+  // A part of a page is not the page, nor is less of everything.
+  if (quick) continue
   if (rows.some((row) => row.page === name && !results.some((r) => r.id === row.id))) continue
   const directory = `${root}docs/benchmarks`
   mkdirSync(directory, { recursive: true })
