@@ -20,7 +20,7 @@ cd "$(dirname "$0")/.." || exit 1
 PATH=$PATH:/usr/sbin
 mode=${1:-test}
 shift
-run=$PWD/libmshare/build/mshare-run
+top=$PWD
 
 fail() {
 	echo "servers.sh: $*" >&2
@@ -28,10 +28,13 @@ fail() {
 }
 bin=$(printf '%s\n' /usr/lib/postgresql/*/bin | sort -V | tail -n 1)
 [ -x "$bin/postgres" ] || fail "there is no PostgreSQL (apt-get install postgresql)"
-[ -x "$run" ] || fail "there is no $run: make -C libmshare"
 
 dir=$(mktemp -d /tmp/mshare-servers.XXXXXX) || exit 1
 chmod 755 "$dir"
+# Who the servers run as may not come to where this is, nor be there.
+cp libmshare/build/mshare-run libmshare/build/libmshare-preload.so "$dir" || fail "make -C libmshare"
+cd "$dir" || exit 1
+run=$dir/mshare-run
 log=$dir/shim.log
 as=()
 if [ "$(id -u)" = 0 ]; then
@@ -53,7 +56,7 @@ stop_all() {
 	[ -z "$server" ] || kill -QUIT "$server" 2>/dev/null
 	[ ! -s "$dir/nginx/pid" ] || kill -QUIT "$(cat "$dir/nginx/pid")" 2>/dev/null
 	wait 2>/dev/null
-	[ -n "${KEEP-}" ] || rm -rf --one-file-system "$dir"
+	cd / && [ -n "${KEEP-}" ] || rm -rf --one-file-system "$dir"
 }
 trap stop_all EXIT
 trap 'exit 129' HUP INT TERM
@@ -154,7 +157,7 @@ clients() {
 
 # As pg_regress does it: what a script of queries prints, errors included, is compared.
 queries() {
-	"${as[@]}" "$bin/psql" -X -a -q -h "$dir/pg" -U postgres postgres <scripts/servers.sql \
+	"${as[@]}" "$bin/psql" -X -a -q -h "$dir/pg" -U postgres postgres <"$top/scripts/servers.sql" \
 		2>&1 | sed 's/ with PID [0-9]*/ with a PID/' >"$1"
 }
 
@@ -421,7 +424,7 @@ contender() {
 	all_wait "$n" 2
 	after=$(sums)
 	# The one set that all share, if they do.
-	region=$(packages/bench/build/tables "$server") || fail "tables"
+	region=$("$top/packages/bench/build/tables" "$server") || fail "tables"
 	let_go 2
 	wait "$load" || fail "$(cat "$dir/load.log")"
 	# shellcheck disable=SC2086 # numbers
