@@ -20,8 +20,10 @@ trap 'rm -f "$log" "$log.rc"' EXIT
 
 if [ $# = 0 ]; then
 	part=${MSHARE_TEST_PART:-1/1} n=0
-	for program in abi fs basic faults readonly refusals file io futex thp \
-		memcg reclaim accounting leak race stale scale; do
+	# First what drops all caches, which takes longer with every cgroup that
+	# there has been.
+	for program in accounting fs abi faults basic refusals readonly io file \
+		thp futex reclaim memcg leak race stale scale; do
 		n=$((n + 1))
 		[ $((n % ${part#*/})) != $((${part%/*} % ${part#*/})) ] ||
 			set -- "$@" "$program"
