@@ -121,6 +121,7 @@ class Guest {
   #ended: Ended | undefined
   #failure: string | undefined
   #bye = false
+  #off = false
   #bootSeconds: number | undefined
 
   constructor(options: RunOptions, loaded: () => void) {
@@ -167,6 +168,8 @@ class Guest {
     child.stdout?.setEncoding('utf8').on('data', (text: string) => {
       logFile?.write(text.replaceAll('\r', ''))
       this.#console(text)
+      // This machine has nothing that switches it off: it would stand there, its devices shut down.
+      if (this.#off) kill()
     })
     child.stderr?.setEncoding('utf8').on('data', (text: string) => {
       said += text
@@ -222,6 +225,7 @@ class Guest {
     const lines = (this.#line + clean).split('\n')
     this.#line = lines.pop() as string
     this.#complaints.push(...lines.filter(complaint))
+    this.#off ||= lines.some((line) => /\] reboot: (Power down|System halted)$/.test(line))
   }
 
   #frame(type: string, data: Buffer, port: Socket) {
@@ -280,14 +284,15 @@ class Guest {
     if (expired) return { kind: 'timed-out', ended: this.#ended } as const
     if (/Kernel panic/.test(this.#log)) return { kind: 'panicked' } as const
     let ended = this.#ended
+    const failure = this.#failure ?? (this.#off ? 'it was switched off' : undefined)
     // isa-debug-exit makes an odd number of what the guest's init left there, should the port have
     // failed; from 120 on that stands for something else.
     const code = status !== null && status & 1 ? status >> 1 : undefined
-    if (!ended && !this.#failure && code !== undefined && code < 120) {
+    if (!ended && !failure && code !== undefined && code < 120) {
       ended = { kind: 'exited', status: code }
     } else if (!ended || !(this.#bye || code !== undefined)) {
       const reason =
-        this.#failure ??
+        failure ??
         `QEMU ended with ${signal ?? `status ${status}`}${said && `: ${said}`}` +
           `${ended ? ', while the guest was cleaning up' : ''}`
       return { kind: 'died', reason } as const

@@ -128,7 +128,10 @@ describe('what goes wrong is told apart', () => {
   })
 
   test('a guest that ends without a word', async () => {
-    expect((await boot('echo o >/proc/sysrq-trigger; sleep 60')).kind).toBe('died')
+    const off = await boot('echo o >/proc/sysrq-trigger; while :; do :; done')
+    expect(off).toMatchObject({ kind: 'died', reason: 'it was switched off' })
+    const restarted = await boot('echo b >/proc/sysrq-trigger; while :; do :; done')
+    expect(restarted).toMatchObject({ kind: 'died', reason: 'QEMU ended with status 0' })
   })
 
   test('a complaint in the kernel log, of a command that is content; a segfault is none', async () => {
