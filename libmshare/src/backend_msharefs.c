@@ -135,8 +135,6 @@ static int fail_change(int fd, int err, uint64_t offset, uint64_t length, const 
 			    "0x%llx bytes",
 			    verb, start, (unsigned long long)length, (unsigned long long)window);
 	switch (err) {
-	case ENOTTY:
-		return fail_no_region(fd, verb);
 	case ENODATA:
 		return fail_window(fd, verb);
 	case EEXIST:
@@ -146,6 +144,20 @@ static int fail_change(int fd, int err, uint64_t offset, uint64_t length, const 
 		return fail(err, "%s: the kernel refuses the change of 0x%llx … 0x%llx", verb,
 			    start, end);
 	}
+}
+
+/*
+ * 0, or an errno of the kernel's, or -1 after fail() where it is the descriptor that cannot be
+ * used: looked at only now, since that takes a small change as long as half of its ioctl.
+ */
+static int change(int fd, unsigned long request, void *argument, const char *verb)
+{
+	int err;
+
+	if (ioctl(fd, request, argument) == 0)
+		return 0;
+	err = errno;
+	return change_check(fd, &backend_msharefs, verb) == -1 ? -1 : err;
 }
 
 /* --- changing a region -------------------------------------------------------------------- */
@@ -207,6 +219,8 @@ static int msharefs_reserve(int fd, uint64_t base, uint64_t size)
 	uint64_t has_base, has_size;
 	int err, cancel;
 
+	if (change_check(fd, &backend_msharefs, verb) == -1)
+		return -1;
 	err = msharefs_window(fd, &has_base, &has_size);
 	if (err == ENODATA) {
 		pthread_setcancelstate(PTHREAD_CANCEL_DISABLE, &cancel);
@@ -291,12 +305,12 @@ static int map_change(int fd, uint64_t offset, uint64_t length, int prot, int fl
 		create.flags |= MAP_NORESERVE;
 	if (flags & MSHARE_MAP_POPULATE)
 		create.flags |= MAP_POPULATE;
-	if (ioctl(fd, MSHAREFS_CREATE_MAPPING, &create) == 0)
-		return 0;
-	err = errno;
+	err = change(fd, MSHAREFS_CREATE_MAPPING, &create, verb);
+	if (err <= 0)
+		return err;
 	if (err == ENOSPC || err == ENOMEM || err == EDQUOT)
 		return fail_memory(fd, err, length, verb);
-	if (backing_fd != -1 && err != ENOTTY && err != ENODATA && err != EEXIST &&
+	if (backing_fd != -1 && err != ENODATA && err != EEXIST &&
 	    !past_window(fd, offset, length, &window))
 		return fail_backing(err, backing_fd, verb);
 	return fail_change(fd, err, offset, length, verb);
@@ -313,11 +327,10 @@ static int msharefs_unmap(int fd, uint64_t offset, uint64_t length)
 {
 	static const char verb[] = "mshare_unmap";
 	struct mshare_unmap unmap = {offset, length};
-	int err;
+	int err = change(fd, MSHAREFS_UNMAP, &unmap, verb);
 
-	if (ioctl(fd, MSHAREFS_UNMAP, &unmap) == 0)
-		return 0;
-	err = errno;
+	if (err <= 0)
+		return err;
 	return err == ENOMEM ? fail_memory(fd, err, 0, verb)
 			     : fail_change(fd, err, offset, length, verb);
 }
@@ -366,9 +379,9 @@ static int msharefs_protect(int fd, uint64_t offset, uint64_t length, int prot)
 
 	if (exec_check(fd, prot, verb) == -1)
 		return -1;
-	if (ioctl(fd, MSHAREFS_PROTECT, &protect) == 0)
-		return 0;
-	err = errno;
+	err = change(fd, MSHAREFS_PROTECT, &protect, verb);
+	if (err <= 0)
+		return err;
 	if (err == EACCES)
 		return fail(
 			err,
@@ -406,9 +419,9 @@ static int msharefs_advise(int fd, uint64_t offset, uint64_t length, int advice)
 	default:
 		return fail(EINVAL, "%s: advice %d is unknown or not about a region", verb, advice);
 	}
-	if (ioctl(fd, MSHAREFS_ADVISE, &advise) == 0)
-		return 0;
-	err = errno;
+	err = change(fd, MSHAREFS_ADVISE, &advise, verb);
+	if (err <= 0)
+		return err;
 	/* A touch that cannot be paid for would have been SIGBUS. */
 	if ((advice == MADV_POPULATE_READ || advice == MADV_POPULATE_WRITE) &&
 	    (err == EFAULT || (err == ENOMEM && !has_hole(fd, offset, length))))

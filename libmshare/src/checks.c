@@ -38,48 +38,65 @@ const struct backend *backend_at(int fd)
 	return backend;
 }
 
-const struct backend *backend_of(int fd, const char *verb)
+/* What can be wrong with a descriptor of a file on the back end: 0 or -1 after fail(). */
+static int region_check(int fd, const struct backend *backend, const char *verb)
+{
+	struct statx st;
+
+	if (statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == -1)
+		return fail(errno, "%s: descriptor %d cannot be used", verb, fd);
+	if (!backend || !S_ISREG(st.stx_mode))
+		return fail(
+			EINVAL,
+			"%s: descriptor %d is no region: it is not a regular file on a msharefs or "
+			"a tmpfs",
+			verb, fd);
+	return 0;
+}
+
+int change_check(int fd, const struct backend *backend, const char *verb)
+{
+	int flags;
+
+	if (region_check(fd, backend, verb) == -1)
+		return -1;
+	flags = fcntl(fd, F_GETFL);
+	if (flags == -1 || flags & O_PATH)
+		return fail(EBADF, "%s: descriptor %d was opened with O_PATH", verb, fd);
+	if ((flags & O_ACCMODE) != O_RDWR)
+		return fail(
+			EACCES,
+			"%s: descriptor %d is not open for reading and writing; open the region "
+			"with O_RDWR",
+			verb, fd);
+	return 0;
+}
+
+static const struct backend *backend_asked(int fd, const char *verb, bool change)
 {
 	const struct backend *backend;
-	struct statx st;
 	int err = backend_ask(fd, &backend);
 
-	if (!err && statx(fd, "", AT_EMPTY_PATH, STATX_TYPE, &st) == -1)
-		err = errno;
 	if (err) {
 		fail(err, "%s: descriptor %d cannot be used", verb, fd);
 		return NULL;
 	}
-	if (!backend || !S_ISREG(st.stx_mode)) {
-		fail(EINVAL,
-		     "%s: descriptor %d is no region: it is not a regular file on a msharefs or a "
-		     "tmpfs",
-		     verb, fd);
+	/* Its kernel looks at the descriptor; what was wrong is asked for when it says no. */
+	if (change && backend == &backend_msharefs)
+		return backend;
+	if ((change ? change_check : region_check)(fd, backend, verb) == -1)
 		return NULL;
-	}
 	return backend;
+}
+
+const struct backend *backend_of(int fd, const char *verb)
+{
+	return backend_asked(fd, verb, false);
 }
 
 const struct backend *backend_for_change(int fd, const char *verb)
 {
-	const struct backend *backend = backend_of(fd, verb);
-	int flags;
-
-	if (!backend)
-		return NULL;
-	flags = fcntl(fd, F_GETFL);
-	if (flags == -1 || flags & O_PATH) {
-		fail(EBADF, "%s: descriptor %d was opened with O_PATH", verb, fd);
-		return NULL;
-	}
-	if ((flags & O_ACCMODE) != O_RDWR) {
-		fail(EACCES,
-		     "%s: descriptor %d is not open for reading and writing; open the region with "
-		     "O_RDWR",
-		     verb, fd);
-		return NULL;
-	}
-	return backend;
+	return backend_asked(fd, verb, true);
 }
 
 int prot_check(int prot, const char *verb)

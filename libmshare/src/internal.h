@@ -120,8 +120,11 @@ const struct backend *backend_at(int fd);
 /* The back end of fd's region; NULL after fail(). */
 const struct backend *backend_of(int fd, const char *verb);
 
-/* The same for a call that changes contents: fd has to be open for writing. */
+/* The same for a call that changes contents, without change_check() where the kernel does that. */
 const struct backend *backend_for_change(int fd, const char *verb);
+
+/* Is fd a region's and open for reading and writing? 0, or -1 after fail(). */
+int change_check(int fd, const struct backend *backend, const char *verb);
 
 int prot_check(int prot, const char *verb);
 
