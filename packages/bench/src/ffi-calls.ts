@@ -19,16 +19,6 @@ const libc = 'libc.so.6'
 
 type Call = (...args: unknown[]) => unknown
 
-interface Ffi {
-  CIF(result: string, args: string[]): Buffer
-  DynamicLibrary(path: string): { get(name: string): Buffer }
-}
-
-/** What ffi-napi is made of, below what it exports. */
-interface Bindings {
-  ffi_call(cif: Buffer, at: Buffer, result: Buffer, args: Buffer): void
-}
-
 /** mshare_errno() and strnlen(): what they do themselves takes no time. */
 function functions(): { errno: Call; strnlen: Call } {
   if (driver === 'koffi') {
@@ -74,15 +64,3 @@ measure('call', calls, 'ns/call', (count) => {
 measure('call with memory', calls, 'ns/call', (count) => {
   for (let i = 0; i < count; i++) strnlen(memory, 64)
 })
-if (driver === 'ffi-napi') {
-  // What it would be if nothing were allocated for each call.
-  const ffi = require('ffi-napi') as Ffi
-  const { ffi_call } = require('ffi-napi/lib/bindings') as Bindings
-  const cif = ffi.CIF('int', [])
-  const at = ffi.DynamicLibrary(library).get('mshare_errno')
-  const result = Buffer.alloc(8)
-  const none = Buffer.alloc(0)
-  measure('preallocated, call', calls, 'ns/call', (count) => {
-    for (let i = 0; i < count; i++) ffi_call(cif, at, result, none)
-  })
-}

@@ -7,67 +7,111 @@ import type { ArgumentType, Driver, NativeFunction, ResultType } from '@mshare/c
 }
 
 type Memory = Buffer
+type Argument = Parameters<NativeFunction>[number]
+type Native = (...args: Argument[]) => number | bigint
 
 interface Ffi {
-  Library<Name extends string>(
-    path: string | null,
-    functions: Record<Name, [string, string[]]>,
-  ): Record<Name, (...args: (number | Memory)[]) => number | string>
+  CIF(result: string, args: string[]): Memory
+  DynamicLibrary(path: string | null): { get(name: string): Memory }
+}
+
+/** What ffi-napi's functions are made of. Made of it here, for theirs allocate at each call. */
+interface Bindings {
+  ffi_call(cif: Memory, at: Memory, result: Memory, args: Memory): void
 }
 
 interface Ref {
+  address(memory: Uint8Array): number
   writeObject(memory: Memory, offset: number, object: object): void
   readPointer(memory: Memory, offset: number, length: number): Memory
 }
 
-// `string` is the address, as a number: a pointer as a result would have ffi-napi make a Buffer of
-// 1 GiB over it, which takes milliseconds and has the garbage collector believe in that memory.
+interface Napi {
+  ffi: Ffi
+  bindings: Bindings
+  ref: Ref
+}
+
+// Addresses are numbers: a pointer as a result would have ref-napi make a Buffer of 1 GiB over it,
+// which takes milliseconds and has the garbage collector believe in that memory.
 const types: Record<ArgumentType | ResultType, string> = {
   int: 'int',
   size_t: 'size_t',
-  memory: 'pointer',
+  memory: 'size_t',
   string: 'size_t',
 }
 
 /** The driver, for this thread. */
 function createDriver(): Driver {
   checkMainThread()
-  const ffi: Ffi = require('ffi-napi')
-  const ref: Ref = require('ref-napi')
-  const view = createView(ffi, ref)
-  const libc = ffi.Library(null, { strlen: ['size_t', ['size_t']] })
-
-  /** Numbers above 2^53 come as strings. */
-  const readString = (address: number) => {
-    const length = Number(libc.strlen(address))
-    return Buffer.from(view(BigInt(address), length)).toString()
+  const napi: Napi = {
+    ffi: require('ffi-napi'),
+    bindings: require('ffi-napi/lib/bindings'),
+    ref: require('ref-napi'),
   }
+  const own = napi.ffi.DynamicLibrary(null)
+  const view = createView(napi, own)
+  const strlen = declare(napi, own.get('strlen'), 'size_t', ['size_t'])
+  const readString = (address: bigint) =>
+    Buffer.from(view(address, Number(strlen(Number(address))))).toString()
 
   return {
     name: 'ffi-napi',
     load(path, signatures) {
-      const declared = Object.entries(signatures).map(
-        ([name, [result, args]]) =>
-          [name, [types[result], args.map((type) => types[type])]] as [string, [string, string[]]],
-      )
-      const library = ffi.Library(path, Object.fromEntries(declared))
+      const library = napi.ffi.DynamicLibrary(path)
       const functions: Record<string, NativeFunction> = {}
-      for (const [name, [result]] of Object.entries(signatures)) {
-        const native = library[name] as (...args: (number | Memory)[]) => number | string
-        functions[name] = (...args) => {
-          const value = native(...args.map((arg) => (typeof arg === 'number' ? arg : buffer(arg))))
-          if (result === 'size_t') return BigInt(value)
-          return result === 'string' ? readString(Number(value)) : Number(value)
-        }
+      for (const [name, [result, args]] of Object.entries(signatures)) {
+        const native = declare(napi, library.get(name), result, args)
+        functions[name] =
+          result === 'string' ? (...args) => readString(native(...args) as bigint) : native
       }
       return { functions, view }
     },
   }
 }
 
-/** ref-napi takes Buffers only. */
-function buffer({ buffer, byteOffset, byteLength }: Uint8Array): Memory {
-  return Buffer.from(buffer, byteOffset, byteLength)
+/**
+ * A function of C. Memory for its result and arguments is allocated once: nothing that is called
+ * here calls back, and each thread has its own.
+ */
+function declare(
+  { ffi, bindings, ref }: Napi,
+  at: Memory,
+  result: ResultType,
+  args: readonly ArgumentType[],
+): Native {
+  const cif = ffi.CIF(
+    types[result],
+    args.map((type) => types[type]),
+  )
+  // An ArrayBuffer's memory stays where it is; small typed arrays by themselves may be moved.
+  const frame = Buffer.from(new ArrayBuffer(8 * (1 + 2 * args.length)))
+  const value = frame.subarray(0, 8)
+  const pointers = frame.subarray(8 * (1 + args.length))
+  args.forEach((_, i) => {
+    writeSize(pointers, 8 * i, ref.address(frame) + 8 * (1 + i))
+  })
+
+  return (...given) => {
+    if (given.length !== args.length) {
+      throw new TypeError(`${args.length} arguments are expected, not ${given.length}`)
+    }
+    for (let i = 0; i < args.length; i++) {
+      const arg = given[i] as Argument
+      const offset = 8 * (1 + i)
+      if (args[i] === 'int') frame.writeInt32LE(arg as number, offset)
+      else writeSize(frame, offset, typeof arg === 'number' ? arg : ref.address(arg))
+    }
+    bindings.ffi_call(cif, at, value, pointers)
+    return result === 'int' ? value.readInt32LE() : value.readBigUInt64LE()
+  }
+}
+
+/** Up to 2^53, and no BigInt for it, which would be allocated. */
+function writeSize(memory: Memory, offset: number, value: number): void {
+  if (!Number.isSafeInteger(value)) throw new RangeError(`${value} is no size_t here`)
+  memory.writeUInt32LE(value % 2 ** 32, offset)
+  memory.writeUInt32LE(Math.floor(value / 2 ** 32), offset + 4)
 }
 
 /**
@@ -79,27 +123,34 @@ function buffer({ buffer, byteOffset, byteLength }: Uint8Array): Memory {
  * one it makes a Buffer of the length asked for, a new one each time. So the instance data, which
  * Node-API sets by address alone, is put aside for the one call.
  */
-function createView(ffi: Ffi, ref: Ref): (address: bigint, length: number) => ArrayBuffer {
-  const napi = ffi.Library(null, {
-    napi_get_instance_data: ['int', ['size_t', 'pointer']],
-    napi_set_instance_data: ['int', ['size_t', 'size_t', 'size_t', 'size_t']],
-  })
+function createView(
+  napi: Napi,
+  own: ReturnType<Ffi['DynamicLibrary']>,
+): (address: bigint, length: number) => ArrayBuffer {
+  const { ref } = napi
+  const get = declare(napi, own.get('napi_get_instance_data'), 'int', ['size_t', 'memory'])
+  const set = declare(napi, own.get('napi_set_instance_data'), 'int', [
+    'size_t',
+    'size_t',
+    'size_t',
+    'size_t',
+  ])
   // A reference to an object begins with the napi_env that ref-napi was loaded with.
   const reference = Buffer.alloc(64)
   ref.writeObject(reference, 0, {})
-  const env = readAddress(reference)
+  const env = Number(reference.readBigUInt64LE())
   const data = Buffer.alloc(8)
-  napi.napi_get_instance_data(env, data)
-  const table = readAddress(data)
+  get(env, data)
+  const table = Number(data.readBigUInt64LE())
   const pointer = Buffer.alloc(8)
 
   const view = (address: bigint, length: number) => {
-    writeAddress(pointer, address)
-    napi.napi_set_instance_data(env, 0, 0, 0)
+    pointer.writeBigUInt64LE(address)
+    set(env, 0, 0, 0)
     try {
       return ref.readPointer(pointer, 0, length).buffer as ArrayBuffer
     } finally {
-      napi.napi_set_instance_data(env, table, 0, 0)
+      set(env, table, 0, 0)
     }
   }
 
@@ -109,14 +160,6 @@ function createView(ffi: Ffi, ref: Ref): (address: bigint, length: number) => Ar
     throw new Error('this ref-napi is not the version 3.0.3 that is needed')
   }
   return view
-}
-
-function readAddress(memory: Memory): number {
-  return Number(new BigUint64Array(memory.buffer, memory.byteOffset, 1)[0])
-}
-
-function writeAddress(memory: Memory, address: bigint): void {
-  new BigUint64Array(memory.buffer, memory.byteOffset, 1)[0] = address
 }
 
 /** What ffi-napi registers in the thread that loads it first has to outlive that thread. */

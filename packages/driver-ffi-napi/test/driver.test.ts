@@ -62,7 +62,7 @@ test('a failure costs no external memory: the sentence is copied', async () => {
   expect(await program(source)).toBe('true')
 })
 
-test('MAP_FAILED, which comes as a string, is seen', async () => {
+test('MAP_FAILED, the greatest size_t, is seen', async () => {
   const source = `${attached}
     try { region.attach({ prot: 'r' }) } catch (error) { console.log(error.code) }`
   expect(await program(source)).toBe('EADDRINUSE')
