@@ -27,6 +27,8 @@ COMMAND: a shell, if this is a terminal; Ctrl-] ends the guest.
                     NO_COLOR, FORCE_COLOR, NODE_OPTIONS, MSHARE_* (MSHARE_CACHE excepted)
   --swap SIZE       swap on zram
   --icount          a clock that counts instructions, of all processors
+  --gdb PATH        a socket to be made, at which GDB finds the machine: "target remote PATH", with
+                    the vmlinux that --dry-run names
   --append ARG      for the kernel's command line
   --log FILE        the kernel log
   --dry-run         print what would be run
@@ -114,6 +116,7 @@ async function main(words: string[]): Promise<number> {
     ...set('memory', values.memory),
     ...set('cpus', number('cpus', values.cpus)),
     ...set('swap', values.swap),
+    ...set('gdb', values.gdb),
     ...set('log', values.log),
     stdin: process.stdin,
     stdout: process.stdout,
@@ -190,6 +193,7 @@ function parse(args: string[]) {
       env: { type: 'string', multiple: true },
       swap: { type: 'string' },
       icount: { type: 'boolean' },
+      gdb: { type: 'string' },
       append: { type: 'string', multiple: true },
       log: { type: 'string' },
       'dry-run': { type: 'boolean' },

@@ -31,6 +31,8 @@ export interface Options {
    * turns, a while each.
    */
   icount?: boolean
+  /** A Unix socket to be made, at which GDB finds the machine: `target remote PATH`. */
+  gdb?: string
   /** Swap on zram: its size, like `memory`. */
   swap?: string
   /** A terminal, of rows and columns, instead of three streams. */
@@ -155,6 +157,9 @@ export function plan(options: Options): Plan {
     ...['-serial', 'stdio'],
     ...['-device', 'virtio-serial-device', '-chardev', 'socket,id=port,fd=3'],
     ...['-device', 'virtserialport,chardev=port,name=mshare-vm'],
+    ...(options.gdb
+      ? ['-gdb', `unix:${options.gdb.replaceAll(',', ',,')},server=on,wait=off`]
+      : []),
     ...['-device', 'isa-debug-exit,iobase=0xf4,iosize=4'],
     ...fsdev('root', '/', ',readonly=on'),
     ...shares.flatMap((path, i) => fsdev(`share${i}`, path, '')),

@@ -3,9 +3,11 @@
 import { spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
 import { existsSync, mkdtempSync, readFileSync, realpathSync, rmSync } from 'node:fs'
+import { connect } from 'node:net'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
-import { Writable } from 'node:stream'
+import { PassThrough, Writable } from 'node:stream'
+import { setTimeout as sleep } from 'node:timers/promises'
 import { fileURLToPath } from 'node:url'
 import { type Result, type RunOptions, run } from '@mshare/vm'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
@@ -67,6 +69,22 @@ describe('what the command does comes back', () => {
     const result = await boot(['no-such-program'])
     expect(result).toMatchObject({ kind: 'exited', status: 127 })
     expect(result.stderr.toString()).toContain('no-such-program')
+  })
+
+  test('while GDB is there, and after', async () => {
+    const gdb = join(here, 'gdb')
+    const stdin = new PassThrough()
+    const result = boot('cat', { gdb, stdin })
+    while (!existsSync(gdb)) await sleep(10)
+    const debugger_ = connect(gdb)
+    // Ask for a register, all of them; let it go on.
+    debugger_.write('$g#67')
+    let answer = ''
+    while (!/\$[\da-f]{400,}#/.test(answer)) answer += (await once(debugger_, 'data')).join('')
+    debugger_.end('+$D#44')
+    stdin.end('done\n')
+    expect(await result).toMatchObject({ kind: 'exited', status: 0 })
+    expect((await result).stdout.toString()).toBe('done\n')
   })
 
   test('a signal', async () => {
