@@ -453,7 +453,7 @@ static void *adopt(void *shadow, size_t length, int populate, bool sysv)
 {
 	struct slot *slot = slots;
 	struct rlimit limit;
-	const char *step = "room in the table";
+	const char *step = "room in the table", *against = NULL;
 	int err = errno;
 	void *at = NULL;
 	struct before before;
@@ -462,14 +462,13 @@ static void *adopt(void *shadow, size_t length, int populate, bool sysv)
 	/* A kernel with another alignment refuses, and then it is the shadow. */
 	window = round_up(length, ALIGNMENT);
 	/* limit_makes_way() says why. */
-	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY) {
-		say("RLIMIT_AS is set: %zu bytes at %p stay what they are", length, shadow);
-		errno = err;
-		return shadow;
-	}
+	if (getrlimit(RLIMIT_AS, &limit) == 0 && limit.rlim_cur != RLIM_INFINITY)
+		against = "RLIMIT_AS";
 	/* Memory that is readable is made executable: an attachment is not. */
-	if (personality(0xffffffff) & READ_IMPLIES_EXEC) {
-		say("READ_IMPLIES_EXEC is set: %zu bytes at %p stay what they are", length, shadow);
+	else if (personality(0xffffffff) & READ_IMPLIES_EXEC)
+		against = "READ_IMPLIES_EXEC";
+	if (against) {
+		say("%s is set: %zu bytes at %p stay what they are", against, length, shadow);
 		errno = err;
 		return shadow;
 	}
@@ -813,8 +812,7 @@ API void *shmat(int id, const void *addr, int flags)
 	}
 	at = REAL(shmat)(id, addr, flags);
 	err = errno;
-	/* By its key, one that is known to those who were told its number, to children first of
-	 * all. */
+	/* A segment without a key is known to those who were told its number: children, above all. */
 	if (at == (void *)-1 || addr || flags || !is_wanted(SIZE_MAX) ||
 	    shmctl(id, IPC_STAT, &segment) == -1 || segment.shm_perm.__key != IPC_PRIVATE ||
 	    segment.shm_segsz < threshold) {
