@@ -1,14 +1,13 @@
 // SPDX-License-Identifier: MIT
 /*
- * B4, B6 and B7 in instructions of the processor, for a guest whose clock counts them (npm run vm
- *--
- * --icount, with 6G of memory).
+ * B4, B6 and B7 in instructions of the processor, for a guest whose clock counts them
+ * (npm run vm -- --icount), with 6G of memory.
  *
  *	calls [ROUNDS [MIB]]
  *
  * One JSON line a round and contender, as change.c's. B4: a process (or thread) reads a word of
- *each page of memory that a peer has filled and has mapped. B6: attach, first access and detach, or
- * mmap, first access and munmap, of memory that is there. B7: fork, exit at once and wait, of a
+ * each page of memory that a peer has filled and has mapped. B6: attach, first access and detach,
+ * or mmap, first access and munmap, of memory that is there. B7: fork, exit at once and wait, of a
  * process that has nothing, or a region or a memfd attached of which it has touched all.
  */
 #include "guest.h"
@@ -111,12 +110,16 @@ static void attaching(const struct memory *memory, const char *what, int round)
 	uint64_t spent = 0;
 
 	for (int i = 0; i < REPEATS; i++) {
-		uint64_t begin = __rdtsc();
-		volatile char *at = memory_map(memory);
+		volatile char *at;
+		uint64_t begin;
 
+		mark("%s, %s", names[memory->kind], what);
+		begin = __rdtsc();
+		at = memory_map(memory);
 		read_pages(at, PAGE);
 		memory_unmap(memory, at);
 		spent += __rdtsc() - begin;
+		mark(NULL);
 	}
 	report("B6", 1, round, (double)spent / REPEATS, "instructions", "%s, %s",
 	       names[memory->kind], what);

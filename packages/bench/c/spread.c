@@ -175,12 +175,14 @@ static void changes(const struct job *job, size_t length)
 
 		write_pages(job->at, length);
 		before = interrupts();
+		mark("%s, %s %zu page%s%s, %zu", name, verb, pages, plural, file, k);
 		begin = __rdtsc();
 		if (unmapping)
 			unmap(job, length);
 		else
 			protect(job, length, PROT_READ);
 		spent = __rdtsc() - begin;
+		mark(NULL);
 		before = interrupts() - before;
 		if (job->running || job->processors == 1)
 			report("B5", k, job->round, (double)spent, "instructions",

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: MIT
 /*
  * The page tables of the regions that a process is attached to, in bytes, whether or not anybody
- *has a name or a descriptor of them: by way of /proc/PID/map_files, for root.
+ * has a name or a descriptor of them: by way of /proc/PID/map_files, for root.
  *
  *	tables PID
  */

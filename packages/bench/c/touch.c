@@ -13,38 +13,25 @@
  *
  * In a cgroup of its own, for that is where programs are, and charging costs something.
  */
+#include "guest.h"
 #include <cpuid.h>
-#include <errno.h>
-#include <fcntl.h>
-#include <mshare.h>
-#include <stdint.h>
-#include <stdio.h>
-#include <stdlib.h>
-#include <string.h>
-#include <sys/mman.h>
-#include <sys/stat.h>
-#include <unistd.h>
-#include <x86intrin.h>
 
-#define PAGE 4096
-#define PAGES 16384
-#define SIZE ((size_t)PAGES * PAGE)
+#define PAGES ((size_t)16384)
+#define SIZE (PAGES * PAGE)
 
-enum kind { ANONYMOUS, MEMFD, REGION };
-static const char *const names[] = {"anonymous", "memfd", "msharefs"};
+enum { ANONYMOUS = KINDS };
 
-static void die(const char *what)
-{
-	fprintf(stderr, "touch: %s: %s\n", what, strerror(errno));
-	exit(1);
-}
+static const char *const names[] = {
+	[ANONYMOUS] = "anonymous",
+	[MEMFD] = "memfd",
+	[REGION] = "msharefs",
+};
 
 static uint64_t touch(volatile char *at)
 {
 	uint64_t begin = __rdtsc();
 
-	for (size_t i = 0; i < SIZE; i += PAGE)
-		at[i] = 1;
+	write_pages(at, SIZE);
 	return __rdtsc() - begin;
 }
 
@@ -72,15 +59,6 @@ static uint64_t clear_page(void)
 	return __rdtsc() - begin;
 }
 
-static void report(enum kind kind, const char *page, int round, uint64_t ticks, uint64_t loop)
-{
-	/* The first round is for what is allocated once. */
-	if (round >= 0)
-		printf("{\"id\":\"B3\",\"contender\":\"%s, %s\",\"n\":%d,\"round\":%d,"
-		       "\"value\":%.2f,\"unit\":\"instructions/page\"}\n",
-		       names[kind], page, PAGES, round, (double)(ticks - loop) / PAGES);
-}
-
 /*
  * What is still to be done about the contender before, workqueues do now; and what the page
  * allocator keeps at hand for this processor is the same for all, for it adapts to what was asked
@@ -90,8 +68,7 @@ static void settle(void)
 {
 	usleep(100000);
 	for (int i = 0; i < 2; i++) {
-		void *at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1,
-				0);
+		void *at = mmap(NULL, SIZE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 
 		if (at == MAP_FAILED)
 			die("mmap");
@@ -100,67 +77,54 @@ static void settle(void)
 	}
 }
 
-static void measure(enum kind kind, int round)
+static void measure(int kind, int round)
 {
+	struct memory memory = {.fd = -1};
+	volatile char *at;
 	uint64_t ticks, loop;
-	void *at;
-	int fd = -1;
 
 	settle();
 	if (kind == ANONYMOUS) {
-		at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-	} else if (kind == MEMFD) {
-		fd = memfd_create("touch", 0);
-		if (fd == -1 || ftruncate(fd, SIZE) == -1)
-			die("memfd");
-		at = mmap(NULL, SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+		at = mmap(NULL, SIZE, RW, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+		if (at == MAP_FAILED)
+			die("mmap");
 	} else {
-		fd = mshare_create(MSHARE_REQUIRE_SHARED_PAGE_TABLES, 0600);
-		if (fd == -1 || mshare_reserve(fd, NULL, mshare_alignment()) == -1 ||
-		    mshare_map(fd, 0, SIZE, PROT_READ | PROT_WRITE, 0, -1, 0) == -1)
-			die("region");
-		at = mshare_attach(fd, NULL, PROT_READ | PROT_WRITE, 0);
+		memory = memory_make((enum kind)kind, SIZE);
+		at = memory_map(&memory);
 	}
-	if (at == MAP_FAILED)
-		die("mmap");
 
 	ticks = touch(at);
 	loop = touch(at);
-	report(kind, "new page", round, ticks, loop + PAGES * clear_page());
-	if (kind != ANONYMOUS) {
-		/* Of its page tables, not of the memory. */
-		if (kind == REGION ? mshare_advise(fd, 0, SIZE, MADV_DONTNEED)
-				   : madvise(at, SIZE, MADV_DONTNEED))
-			die("advise");
-		report(kind, "page that is there", round, touch(at), loop);
+	report("B3", PAGES, round, (double)(ticks - loop - PAGES * clear_page()) / PAGES,
+	       "instructions/page", "%s, new page", names[kind]);
+	if (kind == ANONYMOUS) {
+		munmap((void *)at, SIZE);
+		return;
 	}
-
-	if (kind == REGION ? mshare_detach(at) : munmap(at, SIZE))
-		die("munmap");
-	if (fd != -1)
-		close(fd);
-}
-
-static void enter_cgroup(void)
-{
-	int fd;
-
-	if (mkdir("/sys/fs/cgroup/touch", 0755) == -1 && errno != EEXIST)
-		die("cgroup");
-	fd = open("/sys/fs/cgroup/touch/cgroup.procs", O_WRONLY);
-	if (fd == -1 || write(fd, "0", 1) != 1)
-		die("cgroup.procs");
-	close(fd);
+	/* Of its page tables, not of the memory. */
+	if (kind == REGION ? mshare_advise(memory.fd, 0, SIZE, MADV_DONTNEED)
+			   : madvise((void *)at, SIZE, MADV_DONTNEED))
+		die("advise");
+	mark("%s, page that is there", names[kind]);
+	ticks = touch(at);
+	mark(NULL);
+	report("B3", PAGES, round, (double)(ticks - loop) / PAGES, "instructions/page",
+	       "%s, page that is there", names[kind]);
+	memory_unmap(&memory, at);
+	close(memory.fd);
 }
 
 int main(int argc, char **argv)
 {
 	int rounds = argc > 1 ? atoi(argv[1]) : 7;
-	int kinds = access("/sys/fs/mshare/mshare_info", F_OK) ? REGION : REGION + 1;
+	int has_regions = !access("/sys/fs/mshare/mshare_info", F_OK);
 
 	enter_cgroup();
-	for (int round = -1; round < rounds; round++)
-		for (int kind = 0; kind < kinds; kind++)
-			measure((enum kind)kind, round);
+	for (int round = -1; round < rounds; round++) {
+		measure(ANONYMOUS, round);
+		measure(MEMFD, round);
+		if (has_regions)
+			measure(REGION, round);
+	}
 	return 0;
 }

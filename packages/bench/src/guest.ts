@@ -4,9 +4,9 @@ import { spawnSync } from 'node:child_process'
 import { fileURLToPath } from 'node:url'
 import type { Measurement } from './measurement.js'
 
-const cli = fileURLToPath(new URL('../../vm/dist/cli.js', import.meta.url))
+export const cli = fileURLToPath(new URL('../../vm/dist/cli.js', import.meta.url))
 const script = fileURLToPath(new URL('../../../scripts/servers.sh', import.meta.url))
-const program = (name: string) => fileURLToPath(new URL(`../build/${name}`, import.meta.url))
+export const program = (name: string) => fileURLToPath(new URL(`../build/${name}`, import.meta.url))
 
 interface Guest {
   kernel: 'test' | 'stock'
@@ -49,6 +49,9 @@ function once(name: string, measure: () => Measurement[]): Measurement[] {
   measured.set(name, results)
   return results
 }
+
+/** Whether there are guests here, and of which kernel. */
+export const bootOnce = () => boot({ ...counting, memory: '512M' }, [])
 
 const of = (id: string, measured: Measurement[]) => measured.filter((m) => m.id === id)
 

@@ -9,6 +9,7 @@
  *   kernel, in a guest: B1 (page tables), B2 (faults), B3 (the first touch of a page), B4 (touching
  *     what a peer has touched), B5 (a change that K attachers see), B6 (attach and detach), B7
  *     (fork), hooks (what others pay);
+ *   profile, in a guest: profile (where the instructions of B3, B5 and B6 go, by function);
  *   servers, in a guest: B8 (PostgreSQL under the preload shim);
  *   ffi: B11 (calls of C from TypeScript).
  * Writes docs/benchmarks/PAGE.json and PAGE.md, and their pictures, unless only some rows of the page
@@ -35,6 +36,7 @@ import {
 import { loops } from './loops.js'
 import { type Measurement, median, spread } from './measurement.js'
 import { type Picture, svg } from './pictures.js'
+import { profile, profileTables } from './profile.js'
 
 /** Of a ratio, if there is a contender to compare with, or of the value itself. */
 interface Target {
@@ -53,6 +55,8 @@ interface Row {
   /** The first one that a contender matches is for it. */
   targets?: Target[]
   pictures?: Picture[]
+  /** Instead of a line for each result. */
+  tables?(results: Result[]): string[]
   /** Of values, and more of ratios; none. */
   decimals?: number
   run(quick: boolean): Measurement[] | Promise<Measurement[]>
@@ -78,6 +82,15 @@ const pages = {
       'boot, and kernels one after the other. Where instructions are counted, it is by the clock of the',
       'guest (`-icount`): of one processor, and where attachers are running, of four in turns. Page tables',
       'and faults are counted by the kernel, of four processors.',
+    ].join('\n'),
+  },
+  profile: {
+    title: 'Where instructions go',
+    where: () => `${kernels()} in guests (QEMU TCG), on Linux ${os.release()}`,
+    how: [
+      'Stepped through, one instruction at a time, by way of the GDB stub of QEMU; one processor, and no',
+      'interrupts meanwhile. What is shown is one pass of the programs that other rows are measured with,',
+      '`user:` what is not the kernel.',
     ].join('\n'),
   },
   servers: {
@@ -282,12 +295,19 @@ const rows: Row[] = [
     ],
   },
   {
+    id: 'profile',
+    page: 'profile',
+    title: 'Functions and their instructions',
+    tables: profileTables,
+    run: profile,
+  },
+  {
     id: 'B11',
     page: 'ffi',
     title: 'Calls of C through the FFI drivers',
     targets: [
       { of: /^koffi, call/, most: 1000 },
-      { of: /^ffi-napi, (preallocated, )?call/, most: 2000 },
+      { of: /^ffi-napi, call/, most: 2000 },
       { of: /^(koffi|ffi-napi), map/, to: 'C, map' },
     ],
     run: ffi,
@@ -377,6 +397,10 @@ function markdown(page: keyof typeof pages, results: Result[], command: string):
     const own = results.filter((r) => r.id === row.id)
     if (own.length === 0) continue
     lines.push(`## ${row.id}: ${row.title}`, '')
+    if (row.tables) {
+      lines.push(...row.tables(own))
+      continue
+    }
     lines.push('| n | contender | median | rounds | unit | ratio | target |')
     lines.push('|---:|---|---:|---|---|---:|---|')
     for (const r of own) {
