@@ -275,6 +275,9 @@ static int fail_backing(int err, int backing_fd, const char *verb)
 	case EPERM:
 		why = "it is sealed against it, or on a file system mounted noexec";
 		break;
+	case ETXTBSY:
+		why = "it is in use as swap, and to be mapped writable";
+		break;
 	case EOVERFLOW:
 	case EFBIG:
 		why = "the range is beyond what files can have";
