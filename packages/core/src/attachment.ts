@@ -60,6 +60,7 @@ export class Attachment {
     return this.#views.access
   }
 
+  /** Whether this attachment has ended. */
   get detached(): boolean {
     return !this.#views.attached
   }
@@ -147,9 +148,16 @@ export class Attachment {
  * JavaScript has no read-only ArrayBuffer that could throw instead.
  */
 export interface ReadonlyAttachment
-  extends Pick<Attachment, 'address' | 'size' | 'detached' | 'detach' | 'detachAsync'>,
+  extends Pick<Attachment, 'detach' | 'detachAsync'>,
     Disposable,
     AsyncDisposable {
+  /** {@link Attachment.address} */
+  readonly address: bigint
+  /** {@link Attachment.size} */
+  readonly size: number
+  /** {@link Attachment.detached} */
+  readonly detached: boolean
+  /** `'r'`. */
   readonly prot: Access
   /** {@link Attachment.buffer}, without what writes. */
   buffer(offset?: Size, length?: Size): ReadonlyBuffer

@@ -8,7 +8,9 @@ import { koffiDriver } from './koffi.js'
  * `memory` is memory of JavaScript, passed by address; `string` is a `const char *` that is copied.
  */
 export type ArgumentType = 'int' | 'size_t' | 'memory'
+/** The types of C that a function can give. */
 export type ResultType = 'int' | 'size_t' | 'string'
+/** By name: what a function gives, and what it takes. */
 export type Signatures = Readonly<Record<string, readonly [ResultType, readonly ArgumentType[]]>>
 
 export type Argument = number | Uint8Array
@@ -17,6 +19,7 @@ export type NativeFunction = (...args: Argument[]) => number | bigint | string
 
 /** A shared library, as a driver has loaded it. */
 export interface NativeLibrary {
+  /** By name, as the signatures had them. */
   readonly functions: Readonly<Record<string, NativeFunction>>
   /**
    * An ArrayBuffer over `length` bytes at `address`, of exactly that length, a new one each time,
@@ -27,7 +30,9 @@ export interface NativeLibrary {
 
 /** How functions of C are called. `load` throws if the library or a function is missing. */
 export interface Driver {
+  /** As {@link setDriver} takes it. */
   readonly name: string
+  /** Load the shared library at `path`. */
   load(path: string, signatures: Signatures): NativeLibrary
 }
 

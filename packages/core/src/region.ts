@@ -223,6 +223,7 @@ export class Region<A extends Access = 'rw'> {
     return this.#handle.fd
   }
 
+  /** Whether it was closed. */
   get closed(): boolean {
     return this.#handle.closed
   }

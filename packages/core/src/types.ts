@@ -25,13 +25,15 @@ export type Advice =
   | 'populate-read'
   | 'populate-write'
 
+/** For {@link Region.reserve}. */
 export interface ReserveOptions {
-  /** The window's size, a multiple of {@link Probe.alignment} (1 GiB). It costs no memory. */
+  /** The window's size, a multiple of the alignment that {@link Region.probe} tells (1 GiB). It costs no memory. */
   size: Size
   /** The address, a multiple of the alignment too; by default one that is free in most processes. */
   base?: Size
 }
 
+/** For {@link Region.create}, {@link Region.openOrCreate} and {@link Region.unnamed}. */
 export interface CreateOptions {
   /** As in {@link ReserveOptions}. Without it the region is born without a window: `reserve()`. */
   size?: Size
@@ -39,15 +41,19 @@ export interface CreateOptions {
   base?: Size
   /** Rights, 0 to 0o777; default 0o600. The umask takes from it if the region has a name. */
   mode?: number
+  /** What the back end must be able to do. */
   require?: Requirement
 }
 
+/** For {@link Region.open} and {@link Region.fromFd}. */
 export interface OpenOptions<A extends Access = Access> {
   /** Default `'rw'`. */
   access?: A
+  /** What the back end must be able to do. */
   require?: Requirement
 }
 
+/** For {@link Region.map}. */
 export interface MapOptions {
   /** Bytes, whole pages. */
   length: Size
@@ -62,9 +68,15 @@ export interface MapOptions {
   /** Huge pages, where {@link Capabilities.hugetlb}. Default false. */
   hugetlb?: boolean
   /** The file whose contents are mapped, where {@link Capabilities.fileBacking}. */
-  backing?: { fd: number; offset?: Size }
+  backing?: {
+    /** An open descriptor of it. */
+    fd: number
+    /** Where in the file, bytes, whole pages. Default 0. */
+    offset?: Size
+  }
 }
 
+/** A part of a region. */
 export interface RangeOptions {
   /** Bytes, whole pages. */
   length: Size
@@ -72,6 +84,7 @@ export interface RangeOptions {
   offset?: Size
 }
 
+/** For {@link Region.unmap} and {@link Region.protect}. */
 export interface ChangeOptions extends RangeOptions {
   /**
    * Detach the ArrayBuffers that this thread has over the range first, instead of failing with
@@ -80,6 +93,7 @@ export interface ChangeOptions extends RangeOptions {
   force?: boolean
 }
 
+/** For {@link Region.attach}. */
 export interface AttachOptions {
   /** Default: the access that the region was opened with. */
   prot?: Access
@@ -87,12 +101,15 @@ export interface AttachOptions {
   address?: bigint
   /** If the base is taken, take any other address. */
   anywhere?: boolean
+  /** What the back end must be able to do. */
   require?: Requirement
 }
 
 /** A range of the region, in bytes. */
 export interface Range {
+  /** Where in the region it begins. */
   readonly offset: number
+  /** How long it is. */
   readonly length: number
 }
 
@@ -102,6 +119,7 @@ export interface Mapping extends Range {
   readonly prot: string
   /** Whether memory was allocated when it was mapped. */
   readonly reserve: boolean
+  /** Whether it is of huge pages. */
   readonly hugetlb: boolean
 }
 
@@ -117,9 +135,12 @@ export interface Capabilities {
   readonly refusesRawCalls: boolean
 }
 
+/** msharefs shares page tables and takes our kernel; shm is for any Linux. */
 export type Backend = 'msharefs' | 'shm'
 
+/** What {@link Region.info} tells. */
 export interface RegionInfo extends Capabilities {
+  /** What the region is on. */
   readonly backend: Backend
   /** Size of the window, bytes; 0 until `reserve`. */
   readonly window: number
@@ -146,6 +167,7 @@ export interface RegionInfo extends Capabilities {
 /** What {@link Region.probe} found. */
 export type Probe =
   | ({
+      /** Regions can be had. */
       readonly available: true
       /** Of the root: where new regions come to be. */
       readonly backend: Backend
@@ -155,9 +177,15 @@ export type Probe =
       readonly alignment: number
       /** The file of libmshare in use. */
       readonly library: string
+      /** How it is called. */
       readonly driver: 'koffi' | 'ffi-napi'
     } & Capabilities)
-  | { readonly available: false; readonly error: Error }
+  | {
+      /** Regions cannot be had. */
+      readonly available: false
+      /** Why. */
+      readonly error: Error
+    }
 
 /** Any of the typed arrays. */
 export type TypedArrayConstructor =
@@ -173,6 +201,7 @@ export type TypedArrayConstructor =
   | BigInt64ArrayConstructor
   | BigUint64ArrayConstructor
 
+/** For {@link Attachment.array}. */
 export interface ArrayOptions {
   /** Where in the region, bytes, a multiple of the element's size. Default 0. */
   offset?: Size
@@ -188,6 +217,7 @@ export type ReadonlyTypedArray<T extends { readonly [index: number]: number | bi
   Writing | number
 > & {
   readonly [index: number]: T[number]
+  /** A part of it, as read-only. */
   subarray(begin?: number, end?: number): ReadonlyTypedArray<T>
 }
 
@@ -204,4 +234,7 @@ export type ReadonlyBuffer = {
     | `swap${string}`
     ? never
     : K]: Buffer[K]
-} & { subarray(begin?: number, end?: number): ReadonlyBuffer }
+} & {
+  /** A part of it, as read-only. */
+  subarray(begin?: number, end?: number): ReadonlyBuffer
+}
