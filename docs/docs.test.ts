@@ -1,253 +1,280 @@
 // SPDX-License-Identifier: MIT
 //
-// What the documentation says is so: snippets run as they stand, examples of man pages too, links
-// lead somewhere, errors are explained, commands exist.
+// What the documentation says is so: links lead somewhere, errors are explained, pages are listed,
+// commands and variables exist. That snippets run is snippets.test.ts.
 
 import { spawnSync } from 'node:child_process'
-import {
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  writeFileSync,
-} from 'node:fs'
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { dirname, join, relative } from 'node:path'
-import { fileURLToPath } from 'node:url'
 import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import {
+  all,
+  type Document,
+  document,
+  documents,
+  pageName,
+  pages,
+  section,
+  top,
+} from './documents.js'
 
-const top = fileURLToPath(new URL('..', import.meta.url))
-const libmshare = join(top, 'libmshare')
-const man = join(libmshare, 'man')
-const readme = readFileSync(join(top, 'README.md'), 'utf8')
-const pages = readdirSync(man)
-  .filter((name) => name.endsWith('.md'))
-  .map((name) => ({ name: name.slice(0, -3), text: readFileSync(join(man, name), 'utf8') }))
-const documents = [
-  'README.md',
-  ...readdirSync(join(top, 'docs'))
-    .filter((name) => name.endsWith('.md'))
-    .map((name) => `docs/${name}`),
-].map((path) => ({ path, text: readFileSync(join(top, path), 'utf8') }))
+const read = (path: string) => readFileSync(join(top, path), 'utf8')
 
-/** The fenced code blocks of one language. */
-function blocks(text: string, language: string): string[] {
-  return [...text.matchAll(/^```(\w*)\n(.*?)^```$/gms)]
-    .filter((match) => match[1] === language)
-    .map((match) => match[2] ?? '')
+/** The text of all files below a directory whose name ends so. */
+function sources(directory: string, ...endings: string[]): string {
+  return readdirSync(join(top, directory), { recursive: true, withFileTypes: true })
+    .filter((entry) => entry.isFile() && endings.some((ending) => entry.name.endsWith(ending)))
+    .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8'))
+    .join('\n')
 }
 
-function only<T>(list: T[]): T {
-  expect(list).toHaveLength(1)
-  return list[0] as T
-}
-
-let work: string
-let roots: string
-
-beforeAll(() => {
-  work = mkdtempSync(join(tmpdir(), 'mshare-docs-'))
-  roots = mkdtempSync('/dev/shm/mshare-docs-')
-  // What `make install` would put down, for the library that has been built here.
-  const template = readFileSync(join(libmshare, 'libmshare.pc.in'), 'utf8')
-  writeFileSync(
-    join(work, 'libmshare.pc'),
-    template
-      .replaceAll('@INCLUDEDIR@', join(libmshare, 'include'))
-      .replaceAll('@LIBDIR@', join(libmshare, 'build'))
-      .replaceAll(/@\w+@/g, '0'),
-  )
-  writeFileSync(join(work, 'package.json'), '{ "type": "module" }\n')
-})
-
-afterAll(() => {
-  rmSync(work, { recursive: true, force: true })
-  rmSync(roots, { recursive: true, force: true })
-})
-
-/** An environment with a root of its own, for programs against the library that is built. */
-function environment(root: string): NodeJS.ProcessEnv {
-  const path = join(roots, root)
-  mkdirSync(path, { recursive: true })
-  return {
-    ...process.env,
-    MSHARE_ROOT: path,
-    PKG_CONFIG_PATH: work,
-    LD_LIBRARY_PATH: join(libmshare, 'build'),
-  }
-}
-
-function run(root: string, command: string, ...args: string[]): string {
-  return runIn(work, root, command, ...args)
-}
-
-function runIn(cwd: string, root: string, command: string, ...args: string[]): string {
-  const result = spawnSync(command, args, {
-    cwd,
-    env: environment(root),
-    encoding: 'utf8',
-    timeout: 150_000,
-  })
-  expect(result.error).toBeUndefined()
-  expect(`${result.stderr}status ${result.status} signal ${result.signal}`).toBe(
-    'status 0 signal null',
-  )
-  return result.stdout
-}
-
-describe('README', () => {
-  const runTypeScript = (root: string) =>
-    runIn(top, root, process.execPath, '--import', 'tsx', join(work, 'hello.ts'))
-
-  beforeAll(() => {
-    writeFileSync(join(work, 'hello.c'), only(blocks(readme, 'c')))
-    writeFileSync(join(work, 'hello.ts'), only(blocks(readme, 'ts')))
-    const lines = blocks(readme, 'sh').flatMap((block) => block.split('\n'))
-    // The line as it stands, up to where it runs the program.
-    const compile = only(lines.filter((line) => line.startsWith('cc hello.c'))).split(' && ')[0]
-    run('unused', 'sh', '-c', compile as string)
-  })
-
-  it.each(['C', 'TypeScript'])('both snippets share one region, %s first', (first) => {
-    const runs = {
-      C: () => run(first, join(work, 'hello')),
-      TypeScript: () => runTypeScript(first),
-    }
-    const second = first === 'C' ? 'TypeScript' : 'C'
-    const said = [runs[first as 'C'](), runs[second](), runs[first as 'C']()]
-    const address = /counted at (0x[0-9a-f]+)$/m.exec(said[0] as string)?.[1]
-
-    expect(address).toBeDefined()
-    expect(said).toEqual([1, 2, 3].map((n) => `run ${n}, counted at ${address}\n`))
-  })
-
-  it('the C snippet compiles without a warning', () => {
-    run(
-      'unused',
-      'sh',
-      '-c',
-      'cc -Wall -Wextra -Werror -c hello.c $(pkg-config --cflags libmshare)',
-    )
-  })
-
-  it('the TypeScript snippet has no type errors', () => {
-    const typeRoots = [join(top, 'node_modules/@types')]
-    writeFileSync(
-      join(work, 'tsconfig.json'),
-      JSON.stringify({
-        extends: join(top, 'tsconfig.json'),
-        compilerOptions: { typeRoots },
-        include: ['hello.ts'],
-      }),
-    )
-    run('unused', join(top, 'node_modules/.bin/tsc'), '-p', 'tsconfig.json')
-  }, 180_000)
-})
+const sorted = (names: Iterable<string>) => [...new Set(names)].sort()
+const errnos = (text: string) => sorted(text.match(/\bE[A-Z0-9]{2,}\b/g) ?? [])
 
 describe('man pages', () => {
   it('agree with the header and one another', ({ skip }) => {
-    const result = spawnSync(join(libmshare, 'test/man-check'), { encoding: 'utf8' })
+    const result = spawnSync(join(top, 'libmshare/test/man-check'), { encoding: 'utf8' })
     if (result.status === 77) skip(result.stdout.trim())
     const complaints = result.stdout.split('\n').filter((line) => !line.startsWith('ok '))
     expect(`${result.stderr}${complaints.join('\n')}`).toMatch(/^1\.\.\d+\n$/)
     expect(result.status).toBe(0)
   })
+})
 
-  // mshare.7 first: it leaves the region that mshare_attach.3 is shown.
-  const examples = pages
-    .map(({ name, text }) => ({ name, code: blocks(text.split(/^# EXAMPLE$/m)[1] ?? '', 'c')[0] }))
-    .filter(({ code }) => code !== undefined)
-    .sort((a, b) => Number(b.name === 'mshare.7') - Number(a.name === 'mshare.7'))
+describe('docs/errors.md', () => {
+  const errors = document('docs/errors.md')
+  const below = (heading: string) =>
+    errors.text.split(/^## /m).find((part) => part.startsWith(heading)) ?? ''
+  const rows = (text: string, name: RegExp) =>
+    [...text.matchAll(new RegExp(`^\\| \`(${name.source})\``, 'gm'))].map((row) => row[1] ?? '')
+  const explained = rows(errors.text.split(/^## /m)[0] ?? '', /E\w+/)
+  const codes = rows(errors.text, /ERR_\w+/)
+  const mentioned = errnos(
+    // Bold words with an E in the pages: errors, and nothing else.
+    pages.flatMap(({ text }) => text.match(/\*\*E[^*]+\*\*/g) ?? []).join(),
+  )
 
-  it.each(examples)('the example of $name does what it says', ({ name, code }) => {
-    writeFileSync(join(work, `${name}.c`), code as string)
-    const flags = '$(pkg-config --cflags --libs libmshare)'
-    run('man', 'sh', '-c', `cc -D_GNU_SOURCE ${name}.c ${flags} -o ${name}`)
-    run('man', join(work, name), ...(name === 'mshare_attach.3' ? ['runs'] : []))
+  it('explains each errno of the man pages, and no other, in order', () => {
+    expect(mentioned.length).toBeGreaterThan(30)
+    expect(explained).toEqual(sorted(explained))
+    expect(explained).toEqual(mentioned)
   })
 
-  it('have examples', () => {
-    expect(examples.length).toBeGreaterThan(8)
-    expect(examples[0]?.name).toBe('mshare.7')
+  it('explains each errno in the sources', () => {
+    const library = sources('libmshare/src', '.c', '.h')
+    const kernel = sources('kernel/linux/mm/mshare', '.c').match(/-E[A-Z0-9]{2,}\b/g) ?? []
+    const known = [
+      ...explained,
+      // What the library asks about and does not hand on; words; and what msharefs says to an ioctl
+      // with a bad address or a number that it does not have.
+      ...['EFAULT', 'ENOTTY', 'ENXIO', 'ENDED', 'END', 'EOF'],
+    ]
+    expect(kernel.length).toBeGreaterThan(30)
+    expect(errnos(`${library} ${kernel.join(' ')}`).filter((e) => !known.includes(e))).toEqual([])
+  })
+
+  it('says which call gives which, as the man pages do', () => {
+    const table = [...below('By call').matchAll(/^\| \[`(\w+)`\]\(\S+\)(.*?) \| (.*) \|$/gm)]
+    const said = table.map(([, name, others, list]) => [`${name}${others}`, list])
+    const wanted = pages
+      .filter((page) => pageName(page).endsWith('.3'))
+      .map((page) => {
+        const names = /^(.*) - /m.exec(section(page, 'NAME'))?.[1]?.split(', ') ?? []
+        const list = section(page, 'ERRORS').match(/^\*\*E[A-Z0-9]+\*\*$/gm) ?? []
+        const shown = names.map((name, i) => (i ? `\`${name}\`` : name)).join(', ')
+        return [
+          shown,
+          errnos(list.join())
+            .map((e) => `\`${e}\``)
+            .join(', ') || 'none',
+        ]
+      })
+    expect(said).toEqual(wanted)
+  })
+
+  it('explains every code of the packages, and no other', () => {
+    const packages = readdirSync(join(top, 'packages'))
+      .filter((name) => existsSync(join(top, 'packages', name, 'src')))
+      .map((name) => sources(`packages/${name}/src`, '.ts', '.cts'))
+    // Node's own have one word more, and are in the list where ours have them.
+    const used = sorted(packages.join().match(/\bERR_[A-Z_]+\b/g) ?? [])
+    expect(used).toContain('ERR_VIEW_LIVE')
+    expect(used).toContain('ERR_KERNEL')
+    expect(sorted(codes)).toEqual(used)
+    expect(codes).toHaveLength(used.length)
+  })
+
+  it('has the exit statuses of npm run vm and mshare-run, as their own help has', () => {
+    const help = read('packages/vm/src/cli.ts').split('The exit status is')[1]?.split('`')[0] ?? ''
+    const statuses = [...help.matchAll(/^ {2}(\d+) /gm)].map((match) => match[1])
+    expect(statuses.length).toBeGreaterThan(4)
+    const vm = [...below('Of npm run vm').matchAll(/^\|[^|]*\| (\d+) \|/gm)].map((row) => row[1])
+    expect([...new Set(vm)]).toEqual(statuses)
+
+    const page = document('libmshare/man/mshare-run.1.md')
+    const run = [...below('Of mshare-run').matchAll(/^\| (\d+) \|/gm)].map((row) => row[1])
+    expect(run).toEqual(section(page, 'EXIT STATUS').match(/^\d+$/gm))
   })
 })
 
-describe('errors', () => {
-  const errnos = (text: string) => new Set(text.match(/\bE[A-Z0-9]{3,}\b/g))
-  // Bold words with an E in the pages: errors, and nothing else.
-  const mentioned = errnos(pages.flatMap(({ text }) => text.match(/\*\*E[^*]+\*\*/g) ?? []).join())
-  const explained = errnos(
-    [...readFileSync(join(top, 'docs/errors.md'), 'utf8').matchAll(/^\| `(E\w+)`/gm)].join(),
-  )
+describe('lists', () => {
+  const links = ({ path, links }: Document) =>
+    links.map((link) => join(dirname(path), link.split('#')[0] ?? ''))
 
-  it('in man pages are explained in docs/errors.md', () => {
-    expect(mentioned.size).toBeGreaterThan(30)
-    expect([...mentioned].filter((name) => !explained.has(name))).toEqual([])
+  it('docs/README.md has every page of docs/', () => {
+    const named = links(document('docs/README.md'))
+    const wanted = documents
+      .map(({ path }) => path)
+      .filter((path) => /^docs\/([^/]+|benchmarks\/README|decisions\/README)(\.md)?$/.test(path))
+      .filter((path) => path !== 'docs/README.md')
+    expect(wanted).toContain('docs/faq.md')
+    expect(wanted.filter((path) => !named.includes(path))).toEqual([])
   })
 
-  it('in docs/errors.md are in some man page', () => {
-    expect([...explained].filter((name) => !mentioned.has(name))).toEqual([])
+  it('decisions/README.md has every decision, in order', () => {
+    const list = document('docs/decisions/README.md')
+    const titles = documents
+      .filter(({ path }) => /^docs\/decisions\/\d/.test(path))
+      .map(({ path, text }) => {
+        const [, number, title] = /^# (\d+)\. (.*)$/m.exec(text) ?? []
+        return `| ${number} | [${title}](${relative('docs/decisions', path)}) |`
+      })
+    expect(titles.length).toBeGreaterThan(12)
+    expect(list.text.match(/^\| \d.*$/gm)).toEqual(titles)
+  })
+
+  it('reference.md has every man page, with the names in it', () => {
+    const { text } = document('docs/reference.md')
+    const rows = pages.map((page) => {
+      const [, names = '', about] = /^(.*?) - (.*)$/m.exec(section(page, 'NAME')) ?? []
+      const number = pageName(page).split('.').at(-1)
+      const shown = names.split(', ').map((name) => `${name}(${number})`)
+      return `| [${shown.join(', ')}](../${page.path}) | ${about} |`
+    })
+    expect(rows.filter((row) => !text.includes(row))).toEqual([])
+  })
+})
+
+describe('npm run docs', () => {
+  let out: string
+  let said: string
+
+  beforeAll(() => {
+    out = mkdtempSync(join(tmpdir(), 'mshare-pages-'))
+    const result = spawnSync(process.execPath, [join(top, 'scripts/docs.mjs'), out], {
+      encoding: 'utf8',
+    })
+    said = `${result.stdout}${result.stderr}`
+  }, 180_000)
+
+  afterAll(() => rmSync(out, { recursive: true, force: true }))
+
+  it('says nothing but where it is: no link to nowhere, nothing public without a comment', () => {
+    expect(said).toBe(`${join(out, 'index.html')}\n`)
+  })
+
+  it('makes a page of every man page, alias and document', () => {
+    const man = readdirSync(join(top, 'libmshare/man')).map(
+      (name) => `man/${name.replace(/\.md$/, '')}.html`,
+    )
+    const made = documents
+      .filter(({ path }) => path.startsWith('docs/'))
+      .map(({ path }) => `documents/${path.slice(0, -3).replaceAll('/', '_')}.html`)
+    expect(man.length).toBeGreaterThan(20)
+    expect([...man, ...made].filter((path) => !existsSync(join(out, path)))).toEqual([])
+    expect(readFileSync(join(out, 'man/mshare_map.3.html'), 'utf8')).toContain('ETXTBSY')
+  })
+
+  it('reference.md names every class, method, property, function and type', () => {
+    // Options and results are described in their own comments; of them the names are enough.
+    const names = ['classes', 'functions', 'interfaces', 'types'].flatMap((kind) =>
+      readdirSync(join(out, kind)).flatMap((file) => {
+        const name = file.replace(/^.*\.(\w+)\.html$|\.html$/, '$1')
+        if (kind !== 'classes') return [name]
+        const html = readFileSync(join(out, kind, file), 'utf8')
+        const members = [...html.matchAll(/class="tsd-panel tsd-member[^"]*".*?id="([a-z]\w*)"/gs)]
+        return [name, ...members.map((member) => member[1] ?? '')]
+      }),
+    )
+    const { text } = document('docs/reference.md')
+    const missing = sorted(names)
+      .filter(
+        (name) => !/async$|dispose$|^constructor|^(message|name|stack)$|stackTrace/i.test(name),
+      )
+      .filter((name) => !new RegExp(`\\b${name}\\b`, 'i').test(text))
+    expect(names.length).toBeGreaterThan(50)
+    expect(names).toContain('openorcreate')
+    expect(missing).toEqual([])
+  })
+})
+
+describe('links', () => {
+  it.each(all.filter(({ links }) => links.length > 0))(
+    'of $path lead somewhere',
+    ({ path, links }) => {
+      const broken = links
+        .filter((link) => !/^[a-z]+:/.test(link))
+        .filter((link) => {
+          const [file, anchor] = link.split('#') as [string, string | undefined]
+          const target = file ? join(top, dirname(path), file) : join(top, path)
+          const inside = relative(top, target)
+          if (inside.startsWith('..') || !existsSync(target) || !statSync(target).isFile())
+            return true
+          if (anchor === undefined) return false
+          return !all.find((one) => one.path === inside)?.anchors.has(anchor)
+        })
+      expect(broken).toEqual([])
+    },
+  )
+
+  it('to elsewhere are well-formed, and to hosts that are known', () => {
+    const hosts = [
+      'nodejs.org',
+      'github.com',
+      'www.conventionalcommits.org',
+      'semver.org',
+      'keepachangelog.com',
+    ]
+    const elsewhere = all.flatMap(({ links }) => links).filter((link) => /^[a-z]+:/.test(link))
+    const odd = elsewhere.filter((link) => {
+      if (!URL.canParse(link)) return true
+      const { protocol, host, username, search } = new URL(link)
+      return protocol !== 'https:' || !hosts.includes(host) || username !== '' || search !== ''
+    })
+    expect(odd).toEqual([])
+  })
+
+  it('to pictures have words for those who do not see them', () => {
+    const pictures = documents.flatMap(({ path, text }) =>
+      [...text.matchAll(/!\[([^\]]*)\]\(([^)]*)\)/g)].map((match) => ({
+        at: `${path}: ${match[2]}`,
+        words: match[1] ?? '',
+      })),
+    )
+    expect(pictures.length).toBeGreaterThan(5)
+    expect(pictures.filter(({ words }) => words.length < 10)).toEqual([])
   })
 })
 
 describe('documents', () => {
-  it('explain every code of @mshare/core', () => {
-    const core = join(top, 'packages/core/src')
-    const codes = readdirSync(core)
-      .flatMap((name) => readFileSync(join(core, name), 'utf8').match(/\bERR_[A-Z_]+\b/g) ?? [])
-      // Node's own.
-      .filter((code) => !/^ERR_(INVALID_ARG_\w+|OUT_OF_RANGE)$/.test(code))
-    const errors = readFileSync(join(top, 'docs/errors.md'), 'utf8')
-    expect(codes).toContain('ERR_VIEW_LIVE')
-    expect([...new Set(codes)].filter((code) => !errors.includes(`\`${code}\``))).toEqual([])
-  })
-
-  /** As the usual renderers make anchors: lower case, no punctuation, hyphens for blanks. */
-  const anchors = (text: string) =>
-    [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/^#+ (.*)$/gm)].map((match) =>
-      (match[1] ?? '')
-        .toLowerCase()
-        .replaceAll(/[^\p{L}\p{N} _-]/gu, '')
-        .replaceAll(' ', '-'),
-    )
-
-  it.each(documents)('links of $path lead somewhere', ({ path, text }) => {
-    const broken = [...text.replaceAll(/^```.*?^```$/gms, '').matchAll(/\]\(([^)\s]+)\)/g)]
-      .map((match) => match[1] ?? '')
-      .filter((link) => !/^[a-z]+:/.test(link))
-      .filter((link) => {
-        const [file, anchor] = link.split('#') as [string, string | undefined]
-        const target = file ? join(top, dirname(path), file) : join(top, path)
-        if (relative(top, target).startsWith('..') || !existsSync(target)) return true
-        return anchor !== undefined && !anchors(readFileSync(target, 'utf8')).includes(anchor)
-      })
-    expect(broken).toEqual([])
-  })
-
   it('name npm scripts that exist', () => {
-    const { scripts } = JSON.parse(readFileSync(join(top, 'package.json'), 'utf8'))
+    const { scripts } = JSON.parse(read('package.json'))
     const named = documents
       .flatMap(({ text }) => [...text.matchAll(/`npm (?:run )?([a-z:]+)/g)])
       .map((match) => match[1] ?? '')
+      // npm's own.
+      .filter((name) => !['install', 'ci', 'pack', 'publish', 'version'].includes(name))
     expect(named).toContain('demo')
     expect(named.filter((name) => !(name in scripts))).toEqual([])
   })
 
   it('name environment variables that the sources know', () => {
-    const selftests = 'kernel/linux/tools/testing/selftests/mshare'
-    const sources = ['libmshare/src', 'packages/core/src', selftests]
-      .flatMap((directory) =>
-        readdirSync(join(top, directory), { recursive: true, withFileTypes: true }),
-      )
-      .filter((entry) => entry.isFile())
-      .map((entry) => readFileSync(join(entry.parentPath, entry.name), 'utf8'))
-      .join()
-    const named = [...documents, ...pages].flatMap(
-      ({ text }) => text.match(/\bMSHARE_(ROOT|LIBRARY|FFI|TEST_[A-Z]+)\b/g) ?? [],
-    )
+    const variable = 'MSHARE_(ROOT|LIBRARY|FFI|CACHE|VM|PRELOAD_[A-Z]+|TEST_[A-Z]+|SOAK_[A-Z]+)'
+    const args = ['grep', '-hoE', '--untracked', `\\b${variable}\\b`, '--', ':!*.md']
+    const known = spawnSync('git', args, { cwd: top, encoding: 'utf8' }).stdout.split('\n')
+    const named = all.flatMap(({ text }) => text.match(new RegExp(`\\b${variable}\\b`, 'g')) ?? [])
     expect(named).toContain('MSHARE_ROOT')
-    expect([...new Set(named)].filter((name) => !sources.includes(name))).toEqual([])
+    expect(sorted(named).filter((name) => !known.includes(name))).toEqual([])
   })
 })

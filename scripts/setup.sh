@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# setup.sh build|demo|bench|vm|lint|test: install what that needs and is missing.
+# setup.sh build|demo|bench|vm|lint|test|docs: install what that needs and is missing.
 #
 # Looks for the programs rather than the packages, so that a machine which has
 # them from elsewhere is left alone. Without root or sudo it prints the line to
@@ -11,15 +11,15 @@
 
 purpose=${1:-test}
 case $purpose in
-build | demo | bench | vm | lint | test) ;;
+build | demo | bench | vm | lint | test | docs) ;;
 *)
-	echo "usage: $0 build|demo|bench|vm|lint|test" >&2
+	echo "usage: $0 build|demo|bench|vm|lint|test|docs" >&2
 	exit 2
 	;;
 esac
 
 # Package (the same in Debian and Ubuntu), the program, header or file looked
-# for, who needs it (build: all but lint), and why. scripts/ and CONTRIBUTING.md hold no other list.
+# for, who needs it (build: all but lint and docs), and why. scripts/ and CONTRIBUTING.md hold no other list.
 prerequisites() {
 	cat <<'LIST'
 make          make             build        builds libmshare
@@ -33,10 +33,13 @@ clang-format  clang-format     test,lint    the one formatter of C
 gcovr         gcovr            test         line coverage of the C sources
 strace        strace           test         that mshare_unlink() makes exactly the calls it says
 gdb           gdb              test         attachers stopped and dumped by a debugger
-go-md2man     go-md2man        test         man pages from their Markdown
+go-md2man     go-md2man        test,docs    man pages from their Markdown
 e2fsprogs     /sbin/mke2fs     test         a file system on a disk, in the guest
-mandoc        mandoc           test         that the man pages are good ones
+mandoc        mandoc           test,docs    that the man pages are good ones; web pages of them
 pkg-config    pkg-config       test         programs against what make install has put down
+bubblewrap    bwrap            test         what the documents say to type, in a sandbox; a recipe of docs/containers.md
+podman        podman           test         the recipes for Docker and Podman there
+runc          runc             test         runs its containers, with cgroups of either version
 postgresql    /usr/lib/postgresql/*/bin/postgres test,bench a server that forks, unmodified, with shared page tables
 nginx         /usr/sbin/nginx  test         another one
 curl          curl             test         asks it
@@ -68,7 +71,7 @@ reasons=
 while read -r package program needs why; do
 	case ",$needs," in
 	*",$purpose,"*) ;;
-	,build,) [ "$purpose" != lint ] || continue ;;
+	,build,) case $purpose in lint | docs) continue ;; esac ;;
 	*) continue ;;
 	esac
 	if ! has "$program"; then
