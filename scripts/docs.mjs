@@ -9,8 +9,15 @@ import { existsSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync
 import { basename, dirname, join, resolve } from 'node:path'
 
 const root = new URL('../', import.meta.url).pathname
-const destination = resolve(process.argv[2] ?? 'build/docs')
+const [given] = process.argv.slice(2)
+const destination = resolve(given ?? join(root, 'build/docs'))
 process.chdir(root)
+// Nothing but our own is cleared away.
+if (!given) rmSync(destination, { recursive: true, force: true })
+else if (existsSync(destination) && readdirSync(destination).length > 0) {
+  console.error(`${destination} is not empty`)
+  process.exit(1)
+}
 
 function run(command, ...args) {
   const { status, stdout, error } = spawnSync(command, args, {
@@ -23,25 +30,31 @@ function run(command, ...args) {
   process.exit(1)
 }
 
-run('node_modules/.bin/typedoc', '--logLevel', 'Warn', '--out', destination)
+run(
+  'node_modules/.bin/typedoc',
+  '--logLevel',
+  'Warn',
+  '--cleanOutputDir',
+  'false',
+  '--out',
+  destination,
+)
 
 const man = join(destination, 'man')
 mkdirSync(man)
-const style =
-  'body { max-width: 50em; margin: 2em auto; padding: 0 1em; font-family: sans-serif }\n'
-writeFileSync(join(man, 'man.css'), `:root { color-scheme: light dark }\n${style}`)
+const body = 'max-width: 50em; margin: 2em auto; padding: 0 1em; font-family: sans-serif'
+writeFileSync(join(man, 'man.css'), `:root { color-scheme: light dark }\nbody { ${body} }\n`)
 const roff = join(man, 'page')
 for (const name of readdirSync('libmshare/man')) {
   // An alias says which page it is: `.so man3/mshare_mkdir.3`.
   const [, alias] = /^\.so man\d\/(.*)/.exec(readFileSync(`libmshare/man/${name}`, 'utf8')) ?? []
   run('go-md2man', '-in', `libmshare/man/${alias ? `${alias}.md` : name}`, '-out', roff)
-  const html = run(
-    'mandoc',
-    '-T',
-    'html',
-    '-O',
-    'style=man.css,man=%N.%S.html;https://man7.org/linux/man-pages/man%S/%N.%S.html',
-    roff,
+  const html = run('mandoc', '-T', 'html', '-O', 'style=man.css', roff).replaceAll(
+    /<b>([\w-]+)<\/b>\((\d)\)/g,
+    (reference, page, number) => {
+      const there = ['', '.md'].some((end) => existsSync(`libmshare/man/${page}.${number}${end}`))
+      return there ? `<a href="${page}.${number}.html">${reference}</a>` : reference
+    },
   )
   writeFileSync(join(man, `${basename(name, '.md')}.html`), html)
 }
