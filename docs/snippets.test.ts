@@ -381,6 +381,7 @@ if (probe.driver !== 'ffi-napi') throw new Error(probe.driver)
       // The sources, not what was built of them some time ago.
       ...['--setenv', 'TSX_TSCONFIG_PATH', join(top, 'tsconfig.json')],
       ...['--setenv', 'npm_config_userconfig', '/dev/null'],
+      ...['--setenv', 'PATH', `${top}/node_modules/.bin:${process.env['PATH']}`],
       ...['sh', '-c', text],
     ]
   }
