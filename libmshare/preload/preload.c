@@ -812,7 +812,8 @@ API void *shmat(int id, const void *addr, int flags)
 	}
 	at = REAL(shmat)(id, addr, flags);
 	err = errno;
-	/* A segment without a key is known to those who were told its number: children, above all. */
+	/* A segment without a key is known to those who were told its number: children, above all.
+	 */
 	if (at == (void *)-1 || addr || flags || !is_wanted(SIZE_MAX) ||
 	    shmctl(id, IPC_STAT, &segment) == -1 || segment.shm_perm.__key != IPC_PRIVATE ||
 	    segment.shm_segsz < threshold) {

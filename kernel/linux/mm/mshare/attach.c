@@ -18,7 +18,6 @@
 #include <linux/mman.h>
 #include <linux/mmu_notifier.h>
 #include <linux/pgalloc.h>
-#include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/slab.h>
 
@@ -47,17 +46,18 @@ static pud_t *attacher_pud(struct vm_area_struct *vma, unsigned long addr)
 	return p4d ? pud_alloc(mm, p4d, addr) : NULL;
 }
 
-/* Point it at the host's PMD table for haddr, which is made if need be. */
-static int link_slot(struct mshare_region *region, struct vm_area_struct *vma,
-		     pud_t *pud, unsigned long haddr)
+/*
+ * Point it at the host's PMD table for haddr, which is made if need be. Once a
+ * slot, and not in the way of other faults.
+ */
+static noinline int link_slot(struct mshare_region *region,
+			      struct vm_area_struct *vma, pud_t *pud,
+			      unsigned long haddr)
 {
 	struct mm_struct *host = region->mm;
 	spinlock_t *ptl;
 	p4d_t *p4d;
 	pud_t *hpud;
-
-	if (likely(!pud_none(READ_ONCE(*pud))))
-		return 0;
 
 	p4d = p4d_alloc(host, pgd_offset(host, haddr), haddr);
 	hpud = p4d ? pud_alloc(host, p4d, haddr) : NULL;
@@ -170,11 +170,16 @@ vm_fault_t mshare_fault(struct vm_area_struct *vma, unsigned long address,
 
 	/* The region's are charged where its pages are, whoever is first. */
 	before = mshare_charge_begin(region);
-	if (link_slot(region, vma, pud, haddr))
+	if (pud_none(READ_ONCE(*pud)) && link_slot(region, vma, pud, haddr))
 		ret = VM_FAULT_OOM;
 	else
 		ret = mshare_host_fault(hvma, haddr, flags);
 	mshare_charge_end(before);
+
+	if (likely(!(ret & (VM_FAULT_COMPLETED | VM_FAULT_RETRY | VM_FAULT_OOM)))) {
+		unlock_vma(hvma, flags);
+		return ret;
+	}
 
 	/* Either the host's handler has dropped the host's lock, or we do. */
 	dropped = ret & VM_FAULT_COMPLETED ||
@@ -220,18 +225,18 @@ void mshare_unlink(struct mmu_gather *tlb, struct vm_area_struct *vma,
 		next = p4d_addr_end(addr, next);
 		if (p4d_none_or_clear_bad(p4d))
 			continue;
-		pud = pud_offset(p4d, addr);
-		next = pud_addr_end(addr, next);
-		if (pud_none(READ_ONCE(*pud)))
-			continue;
-
-		ptl = pud_lock(mm, pud);
-		pud_clear(pud);
-		spin_unlock(ptl);
-		/* The tables are as good as freed: to this mm they are gone. */
-		tlb_flush_pte_range(tlb, addr, PUD_SIZE);
-		tlb->freed_tables = 1;
-		links++;
+		for (pud = pud_offset(p4d, addr); addr < next;
+		     addr += PUD_SIZE, pud++) {
+			if (pud_none(READ_ONCE(*pud)))
+				continue;
+			ptl = pud_lock(mm, pud);
+			pud_clear(pud);
+			spin_unlock(ptl);
+			/* As good as freed: to this mm the tables are gone. */
+			tlb_flush_pte_range(tlb, addr, PUD_SIZE);
+			tlb->freed_tables = 1;
+			links++;
+		}
 	}
 	if (links)
 		atomic64_sub(links, &vma_region(vma)->links);

@@ -10,6 +10,7 @@
  * the generation is what tells the next switch to flush them.
  */
 #include <linux/debugfs.h>
+#include <linux/mmu_notifier.h>
 #include <linux/pgtable.h>
 #include <linux/swap.h>
 
@@ -74,11 +75,19 @@ void mshare_flush_attachers(struct mm_struct *mm, unsigned long start,
 	spin_lock(&region->attach_lock);
 	list_for_each_entry(attachment, &region->attachments, list) {
 		unsigned long delta = attachment->start - MSHARE_HOST_BASE;
-		u64 generation = mshare_tlb_generation(attachment->mm);
+		unsigned long from = start + delta, to = end + delta;
+		struct mm_struct *other = attachment->mm;
+		u64 generation;
 
-		flush_tlb_mm_range(attachment->mm, start + delta, end + delta,
-				   stride_shift, freed_tables);
-		raised += mshare_tlb_generation(attachment->mm) != generation;
+		if (mshare_tlb_defer(other)) {
+			mmu_notifier_arch_invalidate_secondary_tlbs(other, from,
+								    to);
+			raised++;
+			continue;
+		}
+		generation = mshare_tlb_generation(other);
+		flush_tlb_mm_range(other, from, to, stride_shift, freed_tables);
+		raised += mshare_tlb_generation(other) != generation;
 	}
 	atomic64_add(raised, &region->flushes);
 	spin_unlock(&region->attach_lock);

@@ -22,16 +22,6 @@
 #include "mshare.h"
 
 /**
- * struct mshare_inode - what is allocated for every inode of a mount
- * @region: of a region's file; not initialised in others
- * @vfs_inode: what the rest of the kernel knows
- */
-struct mshare_inode {
-	struct mshare_region	region;
-	struct inode		vfs_inode;
-};
-
-/**
  * struct mshare_sb - of one mount, every one of which is its own instance
  * @lock: protects the counts and limits
  * @max_pages: size=
@@ -72,11 +62,6 @@ static const struct file_operations mshare_info_operations;
 static struct mshare_sb *sb_info(struct super_block *sb)
 {
 	return sb->s_fs_info;
-}
-
-struct mshare_region *mshare_inode_region(struct inode *inode)
-{
-	return &container_of(inode, struct mshare_inode, vfs_inode)->region;
 }
 
 bool mshare_is_region(const struct file *file)

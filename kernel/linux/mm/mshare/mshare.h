@@ -8,9 +8,11 @@
 #define _MM_MSHARE_MSHARE_H
 
 #include <linux/fs.h>
+#include <linux/memcontrol.h>
 #include <linux/mm.h>
 #include <linux/mshare.h>
 #include <linux/mutex.h>
+#include <linux/sched/mm.h>
 #include <linux/spinlock.h>
 #include <uapi/linux/msharefs.h>
 
@@ -89,6 +91,21 @@ struct mshare_attachment {
 	unsigned long		start;
 };
 
+/**
+ * struct mshare_inode - what is allocated for every inode of a mount
+ * @region: of a region's file; not initialised in others
+ * @vfs_inode: what the rest of the kernel knows
+ */
+struct mshare_inode {
+	struct mshare_region	region;
+	struct inode		vfs_inode;
+};
+
+static inline struct mshare_region *mshare_inode_region(struct inode *inode)
+{
+	return &container_of(inode, struct mshare_inode, vfs_inode)->region;
+}
+
 static inline struct mm_struct *mshare_region_mm(struct mshare_region *region)
 {
 	/* Pairs with the release in mshare_region_reserve(). */
@@ -96,7 +113,6 @@ static inline struct mm_struct *mshare_region_mm(struct mshare_region *region)
 }
 
 /* fs.c */
-struct mshare_region *mshare_inode_region(struct inode *inode);
 bool mshare_is_region(const struct file *file);
 int mshare_charge_pages(struct super_block *sb, unsigned long pages);
 void mshare_uncharge_pages(struct super_block *sb, unsigned long pages);
@@ -107,13 +123,36 @@ void mshare_region_destroy(struct mshare_region *region);
 int mshare_region_reserve(struct inode *inode, u64 size, u64 base);
 long mshare_ioctl(struct file *file, unsigned int cmd, unsigned long arg);
 
+/* The region's reference to its cgroup keeps that and all ancestors. */
+static inline struct mem_cgroup *
+mshare_region_memcg(const struct mshare_region *region)
+{
+	struct mem_cgroup *memcg = region->memcg;
+
+#ifdef CONFIG_MEMCG
+	while (memcg && !(memcg->css.flags & CSS_ONLINE))
+		memcg = parent_mem_cgroup(memcg);
+#endif
+	return memcg;
+}
+
 /*
  * Charges between begin and end are made to the region's cgroup. If that is at
  * its limit they fail, and nobody is killed: who touches a region may be a
  * stranger to those who would be. They do not nest. Returns what end() wants.
  */
-struct mem_cgroup *mshare_charge_begin(struct mshare_region *region);
-void mshare_charge_end(struct mem_cgroup *before);
+static inline struct mem_cgroup *
+mshare_charge_begin(const struct mshare_region *region)
+{
+	current->in_mshare_charge = 1;
+	return set_active_memcg(mshare_region_memcg(region));
+}
+
+static inline void mshare_charge_end(struct mem_cgroup *before)
+{
+	set_active_memcg(before);
+	current->in_mshare_charge = 0;
+}
 
 /* attach.c */
 int mshare_mmap(struct file *file, struct vm_area_struct *vma);

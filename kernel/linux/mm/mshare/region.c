@@ -12,11 +12,9 @@
 #include <linux/file.h>
 #include <linux/hugetlb.h>
 #include <linux/magic.h>
-#include <linux/memcontrol.h>
 #include <linux/memfd.h>
 #include <linux/mman.h>
 #include <linux/mount.h>
-#include <linux/sched/mm.h>
 #include <linux/security.h>
 #include <linux/shmem_fs.h>
 #include <linux/slab.h>
@@ -163,11 +161,7 @@ out:
 #ifdef CONFIG_MEMCG
 struct mem_cgroup *mshare_memcg(struct mm_struct *mm)
 {
-	struct mem_cgroup *memcg = mm->mshare->memcg;
-
-	while (memcg && !(memcg->css.flags & CSS_ONLINE))
-		memcg = parent_mem_cgroup(memcg);
-	return memcg;
+	return mshare_region_memcg(mm->mshare);
 }
 
 struct mem_cgroup *mshare_get_memcg(struct mm_struct *mm)
@@ -184,30 +178,7 @@ struct mem_cgroup *mshare_get_memcg(struct mm_struct *mm)
 	rcu_read_unlock();
 	return memcg ?: root_mem_cgroup;
 }
-#else
-struct mem_cgroup *mshare_memcg(struct mm_struct *mm)
-{
-	return NULL;
-}
-
-struct mem_cgroup *mshare_get_memcg(struct mm_struct *mm)
-{
-	return NULL;
-}
 #endif
-
-/* The region's reference to its cgroup keeps that and all ancestors. */
-struct mem_cgroup *mshare_charge_begin(struct mshare_region *region)
-{
-	current->in_mshare_charge = 1;
-	return set_active_memcg(mshare_memcg(region->mm));
-}
-
-void mshare_charge_end(struct mem_cgroup *before)
-{
-	set_active_memcg(before);
-	current->in_mshare_charge = 0;
-}
 
 bool mshare_is_charging(void)
 {
@@ -607,7 +578,7 @@ static int mshare_unmap(struct mshare_region *region,
 	unsigned long start = host_address(args->region_offset);
 	unsigned long end = start + args->size;
 	unsigned long accounted = 0;
-	struct vm_area_struct *vma, *first;
+	struct vm_area_struct *vma, *first = NULL;
 	VMA_ITERATOR(vmi, mm, start);
 	int err;
 
@@ -620,18 +591,19 @@ static int mshare_unmap(struct mshare_region *region,
 	if (mmap_write_lock_killable(mm))
 		goto unlock;
 	err = 0;
-	first = find_vma_intersection(mm, start, end);
+	for_each_vma_range(vmi, vma, end) {
+		if (!first)
+			first = vma;
+		if (vma->vm_flags & VM_ACCOUNT)
+			accounted += min(vma->vm_end, end) -
+				     max(vma->vm_start, start);
+	}
 	if (!first) {
 		mmap_write_unlock(mm);
 		goto unlock;
 	}
-	for_each_vma_range(vmi, vma, end)
-		if (vma->vm_flags & VM_ACCOUNT)
-			accounted += min(vma->vm_end, end) -
-				     max(vma->vm_start, start);
-
-	vma_iter_set(&vmi, start);
-	first = vma_find(&vmi, end);
+	vma_iter_set(&vmi, first->vm_start);
+	vma_iter_load(&vmi);
 	err = do_vmi_align_munmap(&vmi, first, mm, start, end, NULL, false);
 	mmap_write_unlock(mm);
 	if (!err) {
@@ -646,20 +618,30 @@ unlock:
 	return err;
 }
 
-/* May every VMA of the range be protected so? As do_mprotect_pkey(). */
+/*
+ * May all of the range be protected so? As do_mprotect_pkey(). Tells which VMAs
+ * it begins and ends in.
+ */
 static int protect_check(struct mm_struct *mm, unsigned long start,
-			 unsigned long end, u32 prot)
+			 unsigned long end, u32 prot,
+			 struct vm_area_struct **first,
+			 struct vm_area_struct **last)
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, start);
 
-	if (!range_is_mapped(mm, start, end))
-		return -ENOMEM;
+	*first = NULL;
 	for_each_vma_range(vmi, vma, end) {
 		vm_flags_t flags = (vma->vm_flags & ~VM_ACCESS_FLAGS) |
 				   calc_vm_prot_bits(prot, 0);
 		int err;
 
+		if (vma->vm_start > start)
+			return -ENOMEM;
+		start = vma->vm_end;
+		if (!*first)
+			*first = vma;
+		*last = vma;
 		/* VM_MAY* are VM_* shifted by four. */
 		if ((flags & ~(flags >> 4)) & VM_ACCESS_FLAGS)
 			return -EACCES;
@@ -671,43 +653,45 @@ static int protect_check(struct mm_struct *mm, unsigned long start,
 		if (err)
 			return err;
 	}
-	return 0;
+	return start >= end ? 0 : -ENOMEM;
 }
 
-/* Have a VMA begin at addr, if there is one there at all. */
-static int split_at(struct mm_struct *mm, unsigned long addr)
+/* Have vma begin at addr, and another one end there, if addr is within it. */
+static int split_at(struct vm_area_struct *vma, unsigned long addr)
 {
-	VMA_ITERATOR(vmi, mm, addr);
-	struct vm_area_struct *vma = vma_lookup(mm, addr);
+	VMA_ITERATOR(vmi, vma->vm_mm, addr);
 
-	if (!vma || vma->vm_start == addr)
+	if (addr <= vma->vm_start || addr >= vma->vm_end)
 		return 0;
-	if (mm->map_count >= sysctl_max_map_count)
+	if (vma->vm_mm->map_count >= sysctl_max_map_count)
 		return -ENOMEM;
-	vma_iter_set(&vmi, addr);
 	vma_iter_load(&vmi);
 	return split_vma(&vmi, vma, addr, 1);
 }
 
-/* Join what a change has made alike. Memory or none, nothing is lost. */
+/*
+ * Join what a change of [start, end) has made alike, also with what is beside
+ * it. Memory or none, nothing is lost. vma_modify_flags() has the last word on
+ * whether two VMAs can be one, and asks the tree for it.
+ */
 static void merge_range(struct mm_struct *mm, unsigned long start,
 			unsigned long end)
 {
-	struct vm_area_struct *vma, *prev;
-	VMA_ITERATOR(vmi, mm, start);
+	struct vm_area_struct *vma, *prev = NULL;
+	VMA_ITERATOR(vmi, mm, start - 1);
 
-	prev = vma_prev(&vmi);
-	vma_iter_set(&vmi, start);
-	for_each_vma_range(vmi, vma, end) {
-		struct vm_area_struct *merged;
-
-		merged = vma_modify_flags(&vmi, prev, vma, vma->vm_start,
-					  vma->vm_end, vma->vm_flags);
-		if (IS_ERR(merged))
-			return;
-		prev = merged;
-		vma_iter_set(&vmi, merged->vm_end - 1);
-		vma_iter_load(&vmi);
+	for_each_vma_range(vmi, vma, end + 1) {
+		if (prev && prev->vm_end == vma->vm_start &&
+		    prev->vm_flags == vma->vm_flags &&
+		    prev->vm_file == vma->vm_file) {
+			vma = vma_modify_flags(&vmi, prev, vma, vma->vm_start,
+					       vma->vm_end, vma->vm_flags);
+			if (IS_ERR(vma))
+				return;
+			vma_iter_set(&vmi, vma->vm_end - 1);
+			vma_iter_load(&vmi);
+		}
+		prev = vma;
 	}
 }
 
@@ -723,7 +707,7 @@ static int mshare_protect(struct file *region_file,
 	struct mm_struct *mm = region->mm;
 	unsigned long start = host_address(args->region_offset);
 	unsigned long end = start + args->size;
-	struct vm_area_struct *vma;
+	struct vm_area_struct *vma, *first, *last;
 	struct mmu_gather tlb;
 	VMA_ITERATOR(vmi, mm, start);
 	int err;
@@ -740,11 +724,11 @@ static int mshare_protect(struct file *region_file,
 	err = -EINTR;
 	if (mmap_write_lock_killable(mm))
 		goto unlock;
-	err = protect_check(mm, start, end, args->prot);
+	err = protect_check(mm, start, end, args->prot, &first, &last);
 	if (!err)
-		err = split_at(mm, start);
+		err = split_at(first, start);
 	if (!err)
-		err = split_at(mm, end);
+		err = split_at(last, end);
 	if (err)
 		goto unlock_mm;
 
@@ -768,7 +752,7 @@ static int mshare_protect(struct file *region_file,
 		vm_stat_account(mm, new, vma_pages(vma));
 	}
 	tlb_finish_mmu(&tlb);
-	merge_range(mm, start, end + 1);
+	merge_range(mm, start, end);
 	region->generation++;
 unlock_mm:
 	validate_mm(mm);
