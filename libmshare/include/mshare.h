@@ -36,6 +36,12 @@ extern "C" {
 #define MSHARE_API
 #endif
 
+/* The version of this header. What is linked, or loaded, can be another: mshare_version(). */
+#define MSHARE_VERSION "1.0.0"
+#define MSHARE_VERSION_MAJOR 1
+#define MSHARE_VERSION_MINOR 0
+#define MSHARE_VERSION_PATCH 0
+
 /* mshare_create(): fail with EOPNOTSUPP unless attachers will share page tables. */
 #define MSHARE_REQUIRE_SHARED_PAGE_TABLES 0x4u
 
@@ -198,6 +204,9 @@ MSHARE_API int mshare_mappings(int fd, struct mshare_mapping *out, size_t entry_
  * region that exists at just that address and length.
  */
 MSHARE_API int mshare(const char *name, void *addr, size_t length, int oflag, mode_t mode);
+
+/* The version of the library, as MSHARE_VERSION was when it was built. */
+MSHARE_API const char *mshare_version(void);
 
 /* The errno of this thread's last failed call here; other calls do not change it. */
 MSHARE_API int mshare_errno(void);

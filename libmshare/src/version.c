@@ -1,0 +1,7 @@
+// SPDX-License-Identifier: MIT
+#include "internal.h"
+
+const char *mshare_version(void)
+{
+	return MSHARE_VERSION;
+}
