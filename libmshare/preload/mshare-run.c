@@ -75,7 +75,7 @@ static const char *obstacle(const char *path, char *interpreter)
 		Elf64_Ehdr elf;
 		char text[PATH_MAX];
 	} head = {0};
-	struct stat st;
+	struct statx st;
 	int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
 	const char *why = NULL;
 	ssize_t n;
@@ -106,7 +106,8 @@ static const char *obstacle(const char *path, char *interpreter)
 		}
 		if (!why && !dynamic)
 			why = "it is statically linked, and nothing can be put before its libc";
-		else if (!why && fstat(fd, &st) == 0 && st.st_mode & (S_ISUID | S_ISGID))
+		else if (!why && statx(fd, "", AT_EMPTY_PATH, STATX_MODE, &st) == 0 &&
+			 st.stx_mode & (S_ISUID | S_ISGID))
 			why = "it changes its user or group, for which the loader leaves out what "
 			      "others want loaded";
 		else if (!why && fgetxattr(fd, "security.capability", NULL, 0) > 0)
