@@ -27,6 +27,7 @@ export class MshareError extends Error {
    * - `ERR_CLOSED`, `ERR_DETACHED`: the handle was closed or detached before;
    * - `ERR_UNSUPPORTED_PLATFORM`, `ERR_LIBRARY_NOT_FOUND`, `ERR_LIBRARY_LOAD`: there is no
    *   libmshare for this platform, none was found, or what was found does not load;
+   * - `ERR_LIBRARY_VERSION`: the libmshare found is of another version than this package;
    * - `ERR_DRIVER`: the FFI driver asked for is unknown, not installed, or cannot be used here;
    * - `ERR_WORKER`: the thread that runs the `Async` calls died.
    */

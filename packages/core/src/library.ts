@@ -5,6 +5,7 @@ import { existsSync } from 'node:fs'
 import { createRequire } from 'node:module'
 import { type Argument, type DriverName, getDriver, type NativeLibrary } from './driver.js'
 import { MshareError } from './error.js'
+import { version } from './version.js'
 
 /** mshare.h for the drivers, and close(), because Node warns of what it did not open itself. */
 const signatures = {
@@ -26,12 +27,16 @@ const signatures = {
   mshare_set_timeout: ['int', ['int']],
   mshare_info: ['int', ['int', 'memory', 'size_t']],
   mshare_mappings: ['int', ['int', 'memory', 'size_t', 'memory']],
+  mshare_version: ['string', []],
   mshare_errno: ['int', []],
   mshare_errmsg: ['string', []],
   close: ['int', ['int']],
 } as const
 
-export type CallName = Exclude<keyof typeof signatures, 'mshare_errno' | 'mshare_errmsg'>
+export type CallName = Exclude<
+  keyof typeof signatures,
+  'mshare_version' | 'mshare_errno' | 'mshare_errmsg'
+>
 
 /** One call of C; memory among its arguments may be written to. */
 export interface Call {
@@ -74,14 +79,21 @@ function loadLibrary(path: string): Library {
     const why = cause instanceof Error ? cause.message : String(cause)
     throw new MshareError(
       `libmshare does not load: found ${path}, and ${driver.name} says: ${why}. ` +
-        `Needed: version 1 of libmshare for Linux on ${process.arch} and this C library (${libc()})`,
+        `Needed: libmshare ${version} for Linux on ${process.arch} and this C library (${libc()})`,
       { code: 'ERR_LIBRARY_LOAD', path, hint: waysOut(), cause },
     )
   }
-  const { mshare_errno, mshare_errmsg } = native.functions as Record<
+  const { mshare_version, mshare_errno, mshare_errmsg } = native.functions as Record<
     string,
     () => number | bigint | string
   >
+  const found = mshare_version?.() as string
+  if (!fits(found, path === process.env['MSHARE_LIBRARY'])) {
+    throw new MshareError(
+      `libmshare does not fit: @mshare/core is version ${version}, and ${path} is libmshare ${found}`,
+      { code: 'ERR_LIBRARY_VERSION', path, hint: waysOut() },
+    )
+  }
   return {
     path,
     driver: driver.name as DriverName,
@@ -94,6 +106,18 @@ function loadLibrary(path: string): Library {
     },
     view: (address, length) => native.view(address, length),
   }
+}
+
+/**
+ * The platform package is of the same release, or is not what npm has installed. A library of
+ * somebody's own may be of another one that does all that is needed: of this series, not older.
+ */
+function fits(found: string, own: boolean): boolean {
+  if (!own || found === version) return found === version
+  const [[major, minor], [needsMajor, needsMinor]] = [found, version].map((text) =>
+    text.split('.').map(Number),
+  ) as [number[], number[]] as [[number, number], [number, number]]
+  return major === needsMajor && (major === 0 ? minor === needsMinor : minor >= needsMinor)
 }
 
 /** The file of libmshare for this machine. */
@@ -116,6 +140,13 @@ function findLibrary(): string {
   try {
     path = createRequire(import.meta.url).resolve(`${name}/libmshare.so.1`)
   } catch (cause) {
+    if (!glibc()) {
+      throw new MshareError(
+        `mshare comes built for glibc, and this Node.js runs on another C library, with ${name} not ` +
+          'installed: the package can be imported here, but not used',
+        { code: 'ERR_UNSUPPORTED_PLATFORM', hint: waysOut(), cause },
+      )
+    }
     throw notFound(`the package ${name} is not installed, and MSHARE_LIBRARY is not set`, cause)
   }
   if (existsSync(path)) return path
@@ -124,7 +155,7 @@ function findLibrary(): string {
 
 function notFound(found: string, cause?: unknown): MshareError {
   return new MshareError(
-    `libmshare was not found: ${found}. Needed: libmshare.so.1 for Linux on ${process.arch} ` +
+    `libmshare was not found: ${found}. Needed: libmshare ${version} for Linux on ${process.arch} ` +
       `and this C library (${libc()})`,
     { code: 'ERR_LIBRARY_NOT_FOUND', hint: waysOut(), cause },
   )
@@ -139,9 +170,14 @@ function waysOut(): string {
   )
 }
 
-function libc(): string {
+function glibc(): string | undefined {
   const { header } = process.report.getReport() as unknown as {
     header: { glibcVersionRuntime?: string }
   }
-  return header.glibcVersionRuntime ? `glibc ${header.glibcVersionRuntime}` : 'no glibc'
+  return header.glibcVersionRuntime
+}
+
+function libc(): string {
+  const found = glibc()
+  return found ? `glibc ${found}` : 'no glibc'
 }

@@ -3,11 +3,12 @@
 // What is loaded, from where, and what is said if it cannot be: each in a process of its own.
 
 import { execFile } from 'node:child_process'
-import { copyFileSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
+import { copyFileSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs'
 import { fileURLToPath } from 'node:url'
 import { promisify } from 'node:util'
 import { setDriver } from '@mshare/core'
 import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { version } from '../src/version.js'
 import { SOURCES, thrown, useRoot } from './util.js'
 
 useRoot()
@@ -100,7 +101,7 @@ describe('libmshare', () => {
     const error = await result('return attempt(() => Region.open("x"))', { MSHARE_LIBRARY })
     expect(error.code).toBe('ERR_LIBRARY_NOT_FOUND')
     expect(error.message).toContain(MSHARE_LIBRARY)
-    expect(error.message).toMatch(/Needed: libmshare.so.1 .*glibc/)
+    expect(error.message).toMatch(/Needed: libmshare \d+\.\d+\.\d+ .*glibc/)
     expect(error.message).toMatch(waysOut)
   })
 
@@ -120,6 +121,51 @@ describe('libmshare', () => {
     expect(await alone({ MSHARE_FFI: 'koffi' })).toMatch(
       /^ERR_LIBRARY_NOT_FOUND .*@mshare\/libmshare-linux-\w+ is not installed/,
     )
+  })
+
+  test('nor can be, without glibc: that it is so, and three ways out', async () => {
+    const musl = `data:text/javascript,process.report.getReport = () => ({ header: {} })`
+    const said = await alone({ MSHARE_FFI: 'koffi', NODE_OPTIONS: `--import=${encodeURI(musl)}` })
+    expect(said).toMatch(/^ERR_UNSUPPORTED_PLATFORM .* another C library/)
+    expect(said).toMatch(waysOut)
+  })
+
+  /** A copy that says it is another version. */
+  async function tampered(change: (major: number, minor: number, patch: number) => number[]) {
+    const { library } = await result('return Region.probe()')
+    const [major, minor, patch] = version.split('.').map(Number) as [number, number, number]
+    const other = change(major, minor, patch).join('.')
+    expect(other).toHaveLength(version.length)
+    const contents = readFileSync(library, 'latin1').split(`\0${version}\0`)
+    expect(contents).toHaveLength(2)
+    const path = `${directory}/${other}.so`
+    writeFileSync(path, contents.join(`\0${other}\0`), 'latin1')
+    return { path, other }
+  }
+  const another = (n: number) => (n % 10 === 9 ? n - 1 : n + 1)
+
+  const older = (major: number, minor: number, patch: number) => {
+    if (major === 0) return [0, another(minor), patch]
+    return minor > 0 ? [major, minor - 1, patch] : [major - 1, 9, patch]
+  }
+  test.each<[string, (major: number, minor: number, patch: number) => number[]]>([
+    ['another major version', (major, minor, patch) => [another(major), minor, patch]],
+    ['an older series', older],
+  ])('of %s: ERR_LIBRARY_VERSION, and both versions', async (_, change) => {
+    const { path, other } = await tampered(change)
+    const [error, later] = await result(
+      `return [attempt(() => Region.open('x')), await Region.openAsync('x').catch((e) => e.code)]`,
+      { MSHARE_LIBRARY: path },
+    )
+    expect(error.code).toBe('ERR_LIBRARY_VERSION')
+    for (const part of [version, other, path]) expect(error.message).toContain(part)
+    expect(error.message).toMatch(waysOut)
+    expect(later).toBe('ERR_LIBRARY_VERSION')
+  })
+
+  test("of one's own, of another patch release: is taken", async () => {
+    const { path } = await tampered((major, minor, patch) => [major, minor, another(patch)])
+    expect(await result('return Region.probe().library', { MSHARE_LIBRARY: path })).toBe(path)
   })
 
   async function libcPath(): Promise<string> {
