@@ -1,36 +1,42 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# prebuilt.sh ARCH: put the library that was built here into the package that
-# ships it, packages/libmshare-linux-ARCH, after checking that it can be
-# shipped: it must load on every glibc since 2.28 (Debian 10, RHEL 8).
+# prebuilt.sh ARCH: put the library, the shim and mshare-run that were built here into the package
+# that ships them, packages/libmshare-linux-ARCH, after checking that they can be shipped: they must
+# load on every glibc since 2.28 (Debian 10, RHEL 8).
 
 . "$(dirname "$0")/common.sh"
 
 arch=${1:?usage: prebuilt.sh ARCH}
-from=libmshare/build/libmshare.so.1
-to=packages/libmshare-linux-$arch/libmshare.so.1
+from=libmshare/build
+to=packages/libmshare-linux-$arch
 newest=2.28
 
 if [ "$(node -p process.arch)" != "$arch" ]; then
 	# Elsewhere the package stays empty; @mshare/core says what that means.
-	echo "this machine is not $arch: nothing to put into packages/libmshare-linux-$arch"
+	echo "this machine is not $arch: nothing to put into $to"
 	exit 0
 fi
 
-too_new=$(objdump -T "$from" | awk -v newest="$newest" '
-	match($0, /GLIBC_[0-9.]+/) {
-		split(substr($0, RSTART + 6, RLENGTH - 6), have, ".")
-		split(newest, limit, ".")
-		if (have[1] > limit[1] || have[1] == limit[1] && have[2] + 0 > limit[2] + 0)
-			print "  " $NF " wants " substr($0, RSTART, RLENGTH)
-	}')
-if [ -n "$too_new" ]; then
-	printf '%s needs a glibc newer than %s:\n%s\n' "$from" "$newest" "$too_new" >&2
-	exit 1
-fi
+# prebuild FILE DIRECTORY
+prebuild() {
+	# What the loader goes by; the list of symbols (objdump -T) does not show all of it.
+	wants=$(objdump -p "$from/$1" | grep -o '\bGLIBC_[A-Z0-9_.]*' | sed 's/^GLIBC_//' | sort -V |
+		tail -n 1)
+	if [ -z "$wants" ] ||
+		[ "$(printf '%s\n%s\n' "$wants" "$newest" | sort -V | tail -n 1)" != "$newest" ]; then
+		echo "$from/$1 needs glibc ${wants:-(which?)}, and is to load on $newest:" >&2
+		objdump -T "$from/$1" | grep -F "GLIBC_$wants" >&2 || :
+		return 1
+	fi
+	# A new file rather than new contents: a process may have the old one mapped.
+	mkdir -p "$to/$2"
+	# Nor is it to tell where it was built, as debugging information does.
+	strip --strip-unneeded -o "$to/$2/$1.new" "$from/$1"
+	chmod 755 "$to/$2/$1.new"
+	mv "$to/$2/$1.new" "$to/$2/$1"
+}
 
-# A new file rather than new contents: a process may have the old one mapped.
-cp "$from" "$to.new"
-chmod 755 "$to.new"
-mv "$to.new" "$to"
+prebuild libmshare.so.1 lib
+prebuild libmshare-preload.so lib
+prebuild mshare-run bin
