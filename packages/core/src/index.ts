@@ -1,4 +1,8 @@
 // SPDX-License-Identifier: MIT
+
+// For whoever compiles against this without asking for Node's types: buffers are Node's.
+/// <reference types="node" preserve="true" />
+
 export { Attachment, type ReadonlyAttachment } from './attachment.js'
 export {
   type ArgumentType,
