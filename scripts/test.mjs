@@ -54,12 +54,20 @@ const suites = {
   ts: {
     about: 'the TypeScript suite and the examples on koffi, and their coverage',
     built: true,
-    run: () => vitest('koffi', ['--coverage']),
+    run: () => vitest('koffi', ['--coverage', '--exclude=scripts/test/**']),
   },
   'ts-ffi-napi': {
     about: 'what of it goes through the library, on ffi-napi',
     built: true,
     run: () => vitest('ffi-napi', ['packages/core/', 'packages/driver-ffi-napi/', 'examples/']),
+  },
+  packages: {
+    about: 'the npm packages, installed on each Node.js without anything to build with',
+    built: true,
+    run: () => {
+      const report = 'coverage/vitest-packages.json'
+      return reported(report, 'vitest', [...vitestRun(report), 'scripts/test/'])
+    },
   },
   soak: {
     about: 'processes killed at random moments; attach and detach over and over',
