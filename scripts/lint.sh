@@ -62,6 +62,11 @@ lock() {
 	fi
 }
 
+# One version for the library and all packages.
+versions() {
+	node scripts/version.mjs
+}
+
 [ -t 1 ] && colors=force || colors=off
 check "TypeScript, JavaScript and JSON (biome)" biome ci --colors=$colors --error-on-warnings
 check "types (tsc)" types
@@ -69,6 +74,7 @@ check "C format (clang-format)" c_format
 check "licences" licences
 check "variables" variables
 check "package-lock.json" lock
+check "versions" versions
 
 [ "$status" -eq 0 ] || echo "lint: npm run format puts the formatting right" >&2
 exit "$status"
