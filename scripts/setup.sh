@@ -1,7 +1,7 @@
 #!/bin/sh
 # SPDX-License-Identifier: MIT
 #
-# setup.sh build|demo|bench|vm|lint|test|docs: install what that needs and is missing.
+# setup.sh build|demo|bench|vm|lint|deb|test|docs: install what that needs and is missing.
 #
 # Looks for the programs rather than the packages, so that a machine which has
 # them from elsewhere is left alone. Without root or sudo it prints the line to
@@ -11,9 +11,9 @@
 
 purpose=${1:-test}
 case $purpose in
-build | demo | bench | vm | lint | test | docs) ;;
+build | demo | bench | vm | lint | deb | test | docs) ;;
 *)
-	echo "usage: $0 build|demo|bench|vm|lint|test|docs" >&2
+	echo "usage: $0 build|demo|bench|vm|lint|deb|test|docs" >&2
 	exit 2
 	;;
 esac
@@ -33,13 +33,17 @@ clang-format  clang-format     test,lint    the one formatter of C
 gcovr         gcovr            test         line coverage of the C sources
 strace        strace           test         that mshare_unlink() makes exactly the calls it says
 gdb           gdb              test         attachers stopped and dumped by a debugger
-go-md2man     go-md2man        test,docs    man pages from their Markdown
+go-md2man     go-md2man        deb,test,docs man pages from their Markdown
 e2fsprogs     /sbin/mke2fs     test         a file system on a disk, in the guest
 mandoc        mandoc           test,docs    that the man pages are good ones; web pages of them
 pkg-config    pkg-config       test         programs against what make install has put down
 bubblewrap    bwrap            test         what the documents say to type, in a sandbox; a recipe of docs/containers.md
 podman        podman           test         the recipes for Docker and Podman there
 runc          runc             test         runs its containers, with cgroups of either version
+abigail-tools abidiff          test         that the ABI of libmshare is what it was
+dpkg-dev      dpkg-buildpackage deb,test    builds the Debian packages
+debhelper     dh               deb,test     the same
+lintian       lintian          test         that they are good ones
 postgresql    /usr/lib/postgresql/*/bin/postgres test,bench a server that forks, unmodified, with shared page tables
 nginx         /usr/sbin/nginx  test         another one
 curl          curl             test         asks it

@@ -48,7 +48,7 @@ const suites = {
     run: () => make('check', 'VARIANT=tsan'),
   },
   install: {
-    about: 'clang, C++, make install, programs against what was installed',
+    about: 'clang, C++, programs against what make install and Debian packages put down',
     run: () => counted('libmshare/test/install-check', []),
   },
   ts: {

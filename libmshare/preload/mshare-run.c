@@ -136,10 +136,13 @@ static void judge(const char *path)
 		say("%s runs as it is: %s", name, why);
 }
 
-/* Where the library is: of this build, or installed. */
+/*
+ * Where the library is: of this build, or installed, there or elsewhere with the same way from one
+ * to the other.
+ */
 static bool library(char *path)
 {
-	static const char *const places[] = {"/", "/../lib/"};
+	static const char *const places[] = {"/", "/" SHIM "/"};
 	char self[PATH_MAX];
 	ssize_t n = readlink("/proc/self/exe", self, sizeof(self) - 1);
 
@@ -152,7 +155,7 @@ static bool library(char *path)
 			    access(path, R_OK) == 0)
 				return true;
 	}
-	return snprintf(path, PATH_MAX, "%s/libmshare-preload.so", LIBDIR) < PATH_MAX &&
+	return snprintf(path, PATH_MAX, "%s/libmshare-preload.so", SHIMDIR) < PATH_MAX &&
 	       access(path, R_OK) == 0;
 }
 
