@@ -3,7 +3,7 @@
 // The one version of the library and the packages, which is that of the root's package.json.
 //
 //	node scripts/version.mjs		is it everywhere the same? Names where it is not.
-//	npm run set-version -- X.Y.Z		makes it so.
+//	npm run release:version -- X.Y.Z		makes it so.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'
@@ -98,5 +98,5 @@ if (existsSync(join(root, history))) {
 }
 
 for (const what of wrong) console.log(what)
-if (wrong.length > 0 && !asked) console.log(`npm run set-version -- ${wanted}`)
+if (wrong.length > 0 && !asked) console.log(`npm run release:version -- ${wanted}`)
 process.exit(wrong.length > 0 ? 1 : 0)
