@@ -3,7 +3,7 @@
 // The one version of the library and the packages, which is that of the root's package.json.
 //
 //	node scripts/version.mjs		is it everywhere the same? Names where it is not.
-//	npm run release:version -- X.Y.Z		makes it so.
+//	npm run release:version -- X.Y.Z	makes it so.
 
 import { execFileSync } from 'node:child_process'
 import { existsSync, readdirSync, readFileSync, writeFileSync } from 'node:fs'

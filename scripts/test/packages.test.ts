@@ -55,7 +55,8 @@ function environment(major: number): NodeJS.ProcessEnv {
   const kept =
     /^npm_config_(registry|userconfig|globalconfig|cache|ca|cafile|(https?_|no)?proxy|\/\/)/i
   const env = Object.entries(process.env).filter(
-    ([name]) => !/^(npm_|MSHARE_|NODE_|VITEST|INIT_CWD|CC$|CXX$)/i.test(name) || kept.test(name),
+    ([name]) =>
+      !/^(npm_|MSHARE_|NODE_(?!EXTRA_CA)|VITEST|INIT_CWD|CC$|CXX$)/i.test(name) || kept.test(name),
   )
   return { ...Object.fromEntries(env), PATH: join(work, `path-${major}`), MSHARE_ROOT: root }
 }
