@@ -175,12 +175,14 @@ it('the platform package says for which platform, and has the library, the shim 
 })
 
 describe.each(majors)('on Node %i, with nothing to build with', (major) => {
+  const directory = () => join(work, `on-${major}`)
+
   beforeAll(() => {
-    mkdirSync(join(work, `on-${major}`))
+    mkdirSync(directory())
     // ffi-napi apart, whose page says how it is installed.
     const most = published.filter((name) => name !== 'driver-ffi-napi')
-    npm(major, join(work, `on-${major}`), ...most.map(tarball))
-    npm(major, join(work, `on-${major}`), '--ignore-scripts', tarball('driver-ffi-napi'))
+    npm(major, directory(), ...most.map(tarball))
+    npm(major, directory(), '--ignore-scripts', tarball('driver-ffi-napi'))
   }, 300_000)
 
   it('that is so', () => {
@@ -224,11 +226,37 @@ describe.each(majors)('on Node %i, with nothing to build with', (major) => {
   it('mshare-run runs a program', () => {
     const script = 'echo $LD_PRELOAD; exit 3'
     const args = ['--no', 'mshare-run', 'sh', '-c', script]
-    const { status, stdout, stderr } = run(major, join(work, `on-${major}`), 'npx', args)
+    const { status, stdout, stderr } = run(major, directory(), 'npx', args)
     expect(`${stderr}${status}`).toMatch(
       /^mshare-run: sh runs as it is: there is no msharefs.*\n3$/m,
     )
     expect(realpathSync(stdout.trim())).toBe(installed(major, library, 'lib/libmshare-preload.so'))
+  })
+
+  it.runIf(published.includes('cli'))('npx mshare doctor finds all that is needed', () => {
+    const json = output(major, directory(), 'npx', ['--no', 'mshare', 'doctor', '--json'])
+    const { healthy, checks } = JSON.parse(json)
+    expect(checks).toContainEqual({
+      name: 'library',
+      status: 'ok',
+      text: installed(major, library, 'lib/libmshare.so.1'),
+      remedy: null,
+    })
+    expect(checks).toContainEqual(expect.objectContaining({ name: 'drivers', status: 'ok' }))
+    expect(checks).toContainEqual(expect.objectContaining({ name: 'trial', status: 'ok' }))
+    expect(healthy).toBe(true)
+    expect(output(major, directory(), 'npx', ['--no', 'mshare', 'doctor'])).toMatch(/^ok +trial /m)
+  })
+
+  // By its path: npx would put mshare-run on PATH.
+  it.runIf(published.includes('cli'))('mshare run runs a program', () => {
+    const mshare = join(directory(), 'node_modules/.bin/mshare')
+    const args = ['run', '--quiet', '--', 'sh', '-c', 'echo $LD_PRELOAD; exit 3']
+    expect(run(major, directory(), mshare, args)).toEqual({
+      status: 3,
+      stdout: `${installed(major, library, 'bin')}/../lib/libmshare-preload.so\n`,
+      stderr: '',
+    })
   })
 })
 
