@@ -37,9 +37,9 @@ extern "C" {
 #endif
 
 /* The version of this header. What is linked, or loaded, can be another: mshare_version(). */
-#define MSHARE_VERSION "1.0.0"
-#define MSHARE_VERSION_MAJOR 1
-#define MSHARE_VERSION_MINOR 0
+#define MSHARE_VERSION "0.1.0"
+#define MSHARE_VERSION_MAJOR 0
+#define MSHARE_VERSION_MINOR 1
 #define MSHARE_VERSION_PATCH 0
 
 /* mshare_create(): fail with EOPNOTSUPP unless attachers will share page tables. */

@@ -1,4 +1,4 @@
 // SPDX-License-Identifier: MIT
 
 /** Of this package, and so of the libmshare that it needs; scripts/version.mjs sets it. */
-export const version = '1.0.0'
+export const version = '0.1.0'
