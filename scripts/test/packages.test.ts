@@ -18,7 +18,10 @@ import {
 import { tmpdir } from 'node:os'
 import { basename, delimiter, join } from 'node:path'
 import { fileURLToPath } from 'node:url'
-import { afterAll, beforeAll, describe, expect, it } from 'vitest'
+import { afterAll, beforeAll, describe, expect, it, vi } from 'vitest'
+
+// For hangs: npm and compilers, on a machine that may be busy.
+vi.setConfig({ testTimeout: 600_000, hookTimeout: 600_000 })
 
 const top = fileURLToPath(new URL('../..', import.meta.url))
 const { version } = JSON.parse(readFileSync(join(top, 'packages/core/package.json'), 'utf8'))
@@ -66,7 +69,7 @@ function run(major: number, cwd: string, command: string, args: string[], env = 
     cwd,
     encoding: 'utf8',
     env: { ...environment(major), ...env },
-    timeout: 240_000,
+    timeout: 500_000,
   })
   if (error) throw error
   return { status: signal ?? status, stdout, stderr }
@@ -109,7 +112,7 @@ beforeAll(() => {
     symlinkSync(join(nodes, `node_modules/node${major}/bin/node`), join(path, 'node'))
     for (const name of ['npm', 'npx', 'sh']) symlinkSync(program(name), join(path, name))
   }
-}, 300_000)
+})
 
 afterAll(() => {
   rmSync(work, { recursive: true, force: true })
@@ -183,7 +186,7 @@ describe.each(majors)('on Node %i, with nothing to build with', (major) => {
     const most = published.filter((name) => name !== 'driver-ffi-napi')
     npm(major, directory(), ...most.map(tarball))
     npm(major, directory(), '--ignore-scripts', tarball('driver-ffi-napi'))
-  }, 300_000)
+  })
 
   it('that is so', () => {
     expect(node(major, 'console.log(process.versions.node)')).toMatch(new RegExp(`^${major}\\.`))
