@@ -1,5 +1,6 @@
-#!/usr/bin/env node
 // SPDX-License-Identifier: MIT
+//
+// The command line: mshare-vm, npm run vm, mshare vm.
 
 import { parseArgs } from 'node:util'
 import { VmError } from './error.js'
@@ -7,7 +8,7 @@ import { findKernel } from './kernel.js'
 import { plan } from './plan.js'
 import { type Ended, exitStatus, type RunOptions, run } from './run.js'
 
-const usage = `usage: npm run vm -- [OPTION...] [COMMAND [ARGUMENT...]]
+const usage = (program: string) => `usage: ${program} [OPTION...] [COMMAND [ARGUMENT...]]
 
 Boots the kernel of this tree under QEMU and runs COMMAND in it, as root, in
 this directory. The guest's root is the host's, read-only with a layer in
@@ -85,7 +86,7 @@ function split(words: string[]): { own: string[]; command: string[] } {
   return { own: words.slice(0, i), command: words.slice(i) }
 }
 
-async function main(words: string[]): Promise<number> {
+async function main(words: string[], program: string): Promise<number> {
   const { own, command } = split(words)
   let values: ReturnType<typeof parse>
   try {
@@ -94,7 +95,7 @@ async function main(words: string[]): Promise<number> {
     throw new VmError('ERR_OPTION', `${(error as Error).message} (--help lists the options)`)
   }
   if (values.help) {
-    console.log(usage)
+    console.log(usage(program))
     return 0
   }
   const tty = Boolean(process.stdin.isTTY && process.stdout.isTTY)
@@ -222,12 +223,16 @@ function report(log: string, begin: RegExp): string {
   return line === undefined ? tail(log) : around(log, line)
 }
 
-try {
-  process.exitCode = await main(process.argv.slice(2))
-} catch (error) {
-  if (!(error instanceof VmError)) throw error
-  say(error.message)
-  process.exitCode = error.code === 'ERR_OPTION' ? 2 : 122
+/** Do what the words ask for, and say how it went; gives the exit status. */
+export async function command(words: string[], program = 'npm run vm --'): Promise<number> {
+  try {
+    return await main(words, program)
+  } catch (error) {
+    if (!(error instanceof VmError)) throw error
+    say(error.message)
+    return error.code === 'ERR_OPTION' ? 2 : 122
+  } finally {
+    // Standard input may have more to say; nobody listens.
+    process.stdin.destroy()
+  }
 }
-// Standard input may have more to say; nobody listens.
-process.stdin.destroy()
