@@ -47,7 +47,7 @@ export async function doctor(output: Output): Promise<number> {
   await check('/dev/shm', () => shm(needsShm()))
   await check('root', () => root(probe))
   const usable = !(probe.available === false && isAboutLibrary(probe.error))
-  if (usable) await check('trial', () => trial(probe.available))
+  if (usable) await check('trial', trial)
   await check('rights', () => rights(probe))
   await check('limits', limits)
   await check('memory', memory)
@@ -242,7 +242,7 @@ function failure(error: unknown, otherwise: string): Verdict {
 }
 
 /** Make a region, attach it, write, read, change it, and remove it. */
-function trial(named: boolean): Verdict {
+function trial(): Verdict {
   const use = (region: Region) => {
     const view = region.attach()
     region.map({ offset: 0, length: '64KiB' })
@@ -277,9 +277,6 @@ function trial(named: boolean): Verdict {
   const verdict = failure(withName ?? without, 'docs/faq.md has the usual causes')
   const rest = without ? 'nor do those without a name' : 'those without a name do'
   if (!withName) return { ...verdict, text: `regions without a name do not work: ${verdict.text}` }
-  if (!named && !without) {
-    return note('regions with a name do not work, those without one do', 'See root above')
-  }
   return { ...verdict, text: `regions with a name do not work, ${rest}: ${verdict.text}` }
 }
 

@@ -82,7 +82,7 @@ export function gc(
     ),
     ...(hidden > 0 && items.some(({ outcome }) => outcome !== 'kept')
       ? [
-          `${plural(hidden, 'process', 'processes')} may not be asked what they have open; ` +
+          `What ${plural(hidden, 'process has', 'processes have')} open may not be asked; ` +
             'of attachments, all are known.',
         ]
       : []),

@@ -248,6 +248,8 @@ describe('ls and info', () => {
     mkdirSync(`${root.path}/d`)
     failed(await mshare('info', 'd'), 'EISDIR', 'mshare ls')
     rmdirSync(`${root.path}/d`)
+    // msharefs has no links.
+    if (ON_MSHAREFS) return
     symlinkSync('/etc/passwd', `${root.path}/link`)
     failed(await mshare('info', 'link'), 'ELOOP', 'links')
     expect(await json('ls', '--all')).toMatchObject({ regions: [] })

@@ -2,7 +2,17 @@
 
 import { type ChildProcess, spawn, spawnSync } from 'node:child_process'
 import { once } from 'node:events'
-import { chmodSync, mkdtempSync, readFileSync, rmSync, statfsSync } from 'node:fs'
+import {
+  chmodSync,
+  existsSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statfsSync,
+  writeFileSync,
+} from 'node:fs'
+import { tmpdir } from 'node:os'
+import { join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { PassThrough } from 'node:stream'
 import { fileURLToPath } from 'node:url'
@@ -145,4 +155,37 @@ export async function attacher(name: string, what = 'region.attach()'): Promise<
   const [line] = await once(createInterface({ input: child.stdout }), 'line')
   expect(line).toBe('ready')
   return child
+}
+
+/** In a mount namespace of its own, after these lines of sh. To come before a command. */
+export const inMounts = (script: string) => [
+  ...['unshare', '--mount', '--propagation', 'private', 'sh', '-ec', `${script}\nexec "$@"`, 'sh'],
+]
+
+/** Whether there can be no such namespace: then the test skips, but in CI it fails. */
+export function noMounts({ skip }: { skip(why: string): never }): boolean {
+  const { status, stderr } = spawnSync('unshare', ['--mount', 'true'], { encoding: 'utf8' })
+  if (status === 0) return false
+  if (process.env['CI'] === 'true') throw new Error(`no mount namespace: ${stderr}`)
+  return skip(`no mount namespace: ${stderr}`)
+}
+
+/** A directory with `mshare` in it, for PATH. */
+export function makeBin(): string {
+  const bin = mkdtempSync(join(tmpdir(), 'mshare-cli-'))
+  const words = [process.execPath, ...CLI].map((word) => `'${word}'`).join(' ')
+  writeFileSync(join(bin, 'mshare'), `#!/bin/sh\nexec ${words} "$@"\n`)
+  chmodSync(join(bin, 'mshare'), 0o755)
+  chmodSync(bin, 0o755)
+  return bin
+}
+
+/** Whether a program is not installed: then the test skips, but in CI it fails. */
+export function missing(program: string, { skip }: { skip(why: string): never }): boolean {
+  const found = (process.env['PATH'] ?? '')
+    .split(':')
+    .some((dir) => existsSync(`${dir}/${program}`))
+  if (found) return false
+  if (process.env['CI'] === 'true') throw new Error(`${program} is not installed`)
+  return skip(`${program} is not installed`)
 }
