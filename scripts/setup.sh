@@ -47,6 +47,9 @@ lintian       lintian          test         that they are good ones
 postgresql    /usr/lib/postgresql/*/bin/postgres test,bench a server that forks, unmodified, with shared page tables
 nginx         /usr/sbin/nginx  test         another one
 curl          curl             test         asks it
+tmux          tmux             test         a terminal for mshare top, which can be asked what it shows
+zsh           zsh              test         completion of mshare's arguments in it
+fish          fish             test         the same
 qemu-system-x86 qemu-system-x86_64 vm,test,bench boots the test kernel
 linux-source-6.12 /usr/src/linux-source-6.12.tar.xz vm,test,bench the kernel that kernel/ changes
 xz-utils      xz               vm,test,bench unpacks it
