@@ -223,15 +223,22 @@ async function vitest(driver, args) {
  * What of the suite goes through the library, on msharefs in a guest. There every process takes
  * seconds to start, and so do those that vitest gives a minute for that: not many at once. What is
  * loaded from where (loading.test.ts) hangs on no back end, and the examples on no driver: on
- * ffi-napi they are run here alone.
+ * ffi-napi they are run here alone. Of the command, what it says of msharefs is.
  */
 async function guestVitest(suite, driver) {
   const { status } = await run('tsc', ['-p', 'packages/core/test'])
   if (status !== 0) return died(`the tests' programs do not compile: tsc ended with ${status}`)
   const report = `coverage/guest-${driver}.json`
   const slow = ['--maxWorkers=2', '--testTimeout=600000', '--hookTimeout=600000']
-  const which = ['packages/core/', driver === 'koffi' ? 'examples/' : 'packages/driver-ffi-napi/']
-  const command = ['node_modules/.bin/vitest', ...vitestRun(report), ...slow, ...which]
+  const cli = ['commands', 'doctor'].map((name) => `packages/cli/test/${name}.test.ts`)
+  const which = driver === 'koffi' ? ['examples/', ...cli] : ['packages/driver-ffi-napi/']
+  const command = [
+    'node_modules/.bin/vitest',
+    ...vitestRun(report),
+    ...slow,
+    'packages/core/',
+    ...which,
+  ]
   command.push('--exclude=**/loading.test.ts')
   const env = { CI: 'true', MSHARE_FFI: driver, MSHARE_TEST_BASE: '/sys/fs/mshare' }
   const how = (program, args) => reported(report, program, args)
