@@ -133,7 +133,9 @@ function drivers(probe: Probe): Verdict {
   if (child.status === 0) return ok(`${asked} is used; ${second}`)
   return note(
     `${asked} is used; ${second}`,
-    `Nothing, as long as ${asked} does. npm install @mshare/driver-ffi-napi brings ffi-napi`,
+    `Nothing, as long as ${asked} does; ` +
+      (other === 'koffi' ? 'npm install @mshare/core' : 'npm install @mshare/driver-ffi-napi') +
+      ` brings ${other}`,
   )
 }
 

@@ -2,7 +2,7 @@
 //
 // mshare run, mshare vm: other commands, whose status is passed on.
 
-import { spawn } from 'node:child_process'
+import { type ChildProcess, spawn } from 'node:child_process'
 import { accessSync, constants as fs } from 'node:fs'
 import { constants as os } from 'node:os'
 import { delimiter, dirname, join } from 'node:path'
@@ -75,16 +75,18 @@ const keys = ['SIGINT', 'SIGQUIT'] as const
 /** Another program in place of this one, as far as Node can: its streams, signals and status. */
 function pass(program: string, args: string[]): Promise<number> {
   return new Promise((resolve, reject) => {
-    const child = spawn(program, args, { stdio: 'inherit' })
+    let child: ChildProcess
     const forward = (signal: NodeJS.Signals) => child.kill(signal)
-    const ignore = (signal: NodeJS.Signals) => {
+    const key = (signal: NodeJS.Signals) => {
       if (!process.stdin.isTTY) forward(signal)
     }
     for (const signal of signals) process.on(signal, forward)
-    for (const signal of keys) process.on(signal, ignore)
+    for (const signal of keys) process.on(signal, key)
+    // Not before: a signal that came between would end this alone.
+    child = spawn(program, args, { stdio: 'inherit' })
     const done = () => {
       for (const signal of signals) process.off(signal, forward)
-      for (const signal of keys) process.off(signal, ignore)
+      for (const signal of keys) process.off(signal, key)
     }
     child.on('error', (error) => {
       done()

@@ -109,7 +109,7 @@ const HOME = '\x1b[H'
 const CLEAR_LINE = '\x1b[2K'
 
 const HEAD = 4
-const help = 'q quit  r resident  a attached  t tables  n name  up/down, page up/down scroll'
+const help = 'q quit  sort: r resident, a attached, t tables, n name'
 
 class Screen {
   readonly #output: Output

@@ -212,7 +212,9 @@ describe('completion', () => {
         printf '%s\\n' "\${COMPREPLY[@]}"
       `
       const args = ['--norc', '-c', script, 'bash', 'mshare', ...words]
-      return execFileSync('bash', args, { encoding: 'utf8', env: env() }).split('\n').slice(0, -1)
+      return execFileSync('bash', args, { encoding: 'utf8', env: env(), timeout: 45_000 })
+        .split('\n')
+        .slice(0, -1)
     }
     expect(ask('pro')).toEqual(['protect'])
     // As they have to be typed.
@@ -225,7 +227,7 @@ describe('completion', () => {
     const ask = (line: string) => {
       const script = `mshare completion fish | source; complete -C ${JSON.stringify(line)}`
       const args = ['--no-config', '-c', script]
-      const options = { encoding: 'utf8', env: { ...env(), HOME: bin } } as const
+      const options = { encoding: 'utf8', env: { ...env(), HOME: bin }, timeout: 45_000 } as const
       return execFileSync('fish', args, options).split('\n').slice(0, -1)
     }
     expect(ask('mshare pro')).toEqual(['protect'])
@@ -250,7 +252,11 @@ describe('completion', () => {
       zpty -d shell
     `
     const ask = (...lines: string[]) => {
-      const options = { encoding: 'utf8', env: { ...env(), HOME: bin, TERM: 'xterm' } } as const
+      const options = {
+        encoding: 'utf8',
+        env: { ...env(), HOME: bin, TERM: 'xterm' },
+        timeout: 45_000,
+      } as const
       const { status, stdout, stderr } = spawnSync(
         'zsh',
         ['-f', '-c', script, 'zsh', ...lines],

@@ -19,7 +19,7 @@ import { tmpdir } from 'node:os'
 import { dirname, join } from 'node:path'
 import { createInterface } from 'node:readline'
 import { Region } from '@mshare/core'
-import { afterAll, beforeAll, describe, expect, test } from 'vitest'
+import { afterAll, beforeAll, describe, expect, onTestFinished, test } from 'vitest'
 import { CLI, missing, mshareProcess, parsed, TOP, useRoot } from './util.js'
 
 const root = useRoot()
@@ -65,6 +65,13 @@ describe('run', () => {
       const child = spawn(process.execPath, [...CLI, 'run', '-q', 'sh', '-c', script], {
         stdio: ['ignore', 'pipe', 'inherit'],
         env: { ...process.env, MSHARE_ROOT: root.path },
+        detached: true,
+      })
+      // Both of them, should one outlive the other.
+      onTestFinished(() => {
+        try {
+          process.kill(-(child.pid as number), 'SIGKILL')
+        } catch {}
       })
       const lines = createInterface({ input: child.stdout })[Symbol.asyncIterator]()
       expect((await lines.next()).value).toBe('ready')

@@ -19,12 +19,12 @@ beforeAll(() => {
 })
 afterAll(() => rmSync(bin, { recursive: true, force: true }))
 afterEach(() => {
-  spawnSync('tmux', ['-L', socket, 'kill-server'])
+  spawnSync('tmux', ['-S', socket, 'kill-server'])
   for (const name of Region.list()) Region.unlink(name)
 })
 
 const tmux = (...args: string[]) =>
-  execFileSync('tmux', ['-L', socket, '-f', '/dev/null', ...args], { encoding: 'utf8' })
+  execFileSync('tmux', ['-S', socket, '-f', '/dev/null', ...args], { encoding: 'utf8' })
 
 const type = (...keys: string[]) => tmux('send-keys', '-t', 'mshare', ...keys)
 const screen = () => tmux('capture-pane', '-p', '-t', 'mshare')
@@ -58,7 +58,7 @@ let settings: string
 
 beforeEach(async (context) => {
   if (missing('tmux', context)) return
-  socket = `mshare-cli-${process.pid}-${servers++}`
+  socket = `${bin}/tmux-${servers++}`
   for (let i = 0; i < 30; i++) {
     using region = Region.create(`r${String(i).padStart(2, '0')}`, { size: '1GiB' })
     region.map({ length: 4096 * (i + 1) })
@@ -69,7 +69,7 @@ beforeEach(async (context) => {
     'tmux',
     [
       ...[
-        '-L',
+        '-S',
         socket,
         '-f',
         '/dev/null',

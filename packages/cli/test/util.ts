@@ -72,7 +72,11 @@ export function mshareProcess(
 ): Ended {
   const [command = '', ...args] = [...by, process.execPath, ...CLI, ...words]
   const { MSHARE_ROOT: _, ...rest } = process.env
-  const child = spawnSync(command, args, { encoding: 'utf8', env: { ...rest, ...env } })
+  const child = spawnSync(command, args, {
+    encoding: 'utf8',
+    env: { ...rest, ...env },
+    timeout: 1_800_000,
+  })
   if (child.error) throw child.error
   return { status: child.status, out: child.stdout, err: child.stderr }
 }
