@@ -33,6 +33,10 @@ function length(text: string): number {
   return n
 }
 
+function modeOption(about: string, usual: number): Option {
+  return new Option('-m, --mode <mode>', about).default(usual, usual.toString(8)).argParser(mode)
+}
+
 function mode(text: string): number {
   if (!/^0?[0-7]{1,3}$/.test(text)) throw new InvalidArgumentError('Say it like 600 or 0640.')
   return Number.parseInt(text, 8)
@@ -162,7 +166,7 @@ function build(state: State): Command {
       'of the window; by default one that is free in most processes',
       length,
     )
-    .option('-m, --mode <mode>', 'who may open it, less the umask', mode, 0o600)
+    .addOption(modeOption('who may open it, less the umask', 0o600))
     .option('--map <length>', 'map that much at its beginning', length)
     .addOption(new Option('-p, --prot <prot>', 'of that').choices(PROTS).default('rw'))
     .option('--require-shared-page-tables', 'or fail')
@@ -244,7 +248,7 @@ function build(state: State): Command {
 
   command('mkdir', 'make directories for names', 'mshare mkdir demo', 'mshare mkdir -p a/b/c')
     .argument('<directory...>', 'such as demo')
-    .option('-m, --mode <mode>', 'who may use it, less the umask', mode, 0o700)
+    .addOption(modeOption('who may use it, less the umask', 0o700))
     .option('-p, --parents', 'those above as well; do not mind what is there')
     .addOption(jsonOption())
     .action((names, options) => {

@@ -30,8 +30,8 @@ export function inPath(program: string): string | undefined {
 const built = fileURLToPath(new URL('../../../libmshare/build/mshare-run', import.meta.url))
 
 /**
- * Where mshare-run is: beside the libmshare in use, built in the checkout that this is in, or in
- * PATH.
+ * Where mshare-run is: beside the libmshare in use (a build) or in bin beside its directory (make
+ * install, the npm package), built in the checkout that this is in, or in PATH.
  */
 export function findRunner(): string | undefined {
   const probe = Region.probe()
@@ -39,7 +39,10 @@ export function findRunner(): string | undefined {
     ? probe.library
     : // Without a root it is not told where it is.
       process.env['MSHARE_LIBRARY']
-  const places = [...(beside ? [join(dirname(beside), 'mshare-run')] : []), built]
+  const places = beside
+    ? ['mshare-run', '../bin/mshare-run'].map((path) => join(dirname(beside), path))
+    : []
+  places.push(built)
   return places.find(isExecutable) ?? inPath('mshare-run')
 }
 
@@ -54,7 +57,7 @@ export async function run(command: string[], options: RunOptions): Promise<numbe
   if (!runner) {
     throw new Failure(
       'ENOENT',
-      'there is no mshare-run beside libmshare, in a build of it, or in PATH',
+      'there is no mshare-run with libmshare, in a build of it, or in PATH',
       'make -C libmshare builds it, and make -C libmshare install puts it into PATH',
     )
   }
