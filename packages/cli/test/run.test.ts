@@ -133,10 +133,13 @@ describe('installed', () => {
     mkdirSync(join(modules, '.bin'))
     symlinkSync('../@mshare/cli/bin/mshare.js', join(modules, '.bin/mshare'))
     cli = join(modules, '.bin/mshare')
+    cpSync(join(TOP, 'libmshare/build/libmshare.so.1'), join(work, 'libmshare.so.1'))
   })
 
   const installed = (...words: string[]) => {
-    const env = { PATH: work, MSHARE_ROOT: root.path, TMPDIR: work }
+    // A libmshare by itself.
+    const library = join(work, 'libmshare.so.1')
+    const env = { PATH: work, MSHARE_ROOT: root.path, TMPDIR: work, MSHARE_LIBRARY: library }
     const child = spawnSync(process.execPath, [cli, ...words], { encoding: 'utf8', env })
     return { status: child.status, out: child.stdout, err: child.stderr }
   }
