@@ -61,7 +61,7 @@ export function touch(kernel: Guest['kernel'], quick: boolean): Measurement[] {
   return once(`touch, ${kernel}`, () => {
     const results: Measurement[] = []
     for (let i = 0; i < (quick ? 1 : 3); i++) {
-      const lines = [`${program('touch')} ${quick ? 3 : 7}`]
+      const lines = [`${program('touch')} ${quick ? 2 : 7}`]
       results.push(...boot({ ...counting, kernel, memory: '1G' }, lines))
     }
     return results
@@ -105,7 +105,7 @@ export function servers(quick: boolean): Measurement[] {
 export function spread(quick: boolean): Measurement[] {
   const attachers = quick ? [1, 64] : [1, 2, 8, 64]
   const lines = (most: number, ...how: string[]) =>
-    how.map((h) => [program('spread'), quick ? 2 : 7, most, h, ...attachers].join(' '))
+    how.map((h) => [program('spread'), quick ? 1 : 7, most, h, ...attachers].join(' '))
   const one = boot({ ...counting, memory: '1G' }, lines(quick ? 64 : 16384, 'idle'))
   const several = boot({ ...counting, cpus: 4, memory: '1G' }, lines(64, 'idle', 'running'))
   return [...one, ...several, ...slopes([...one, ...several], attachers)]

@@ -15,7 +15,7 @@
  * Writes docs/benchmarks/PAGE.json and PAGE.md, and their pictures, unless only some rows of the page
  * were asked for, or --quick. --json prints a line a result: `limit` is what the contender beside it takes, or
  * what cannot be had for less, `target` the most that the value may be, `met` whether it is.
- * --quick: fewer rounds, processes and pages, five minutes for all.
+ * --quick: fewer rounds, processes and pages, and no profile; five minutes for all.
  */
 import { execFileSync } from 'node:child_process'
 import { mkdirSync, writeFileSync } from 'node:fs'
@@ -431,7 +431,10 @@ if (unknown.length > 0) {
 }
 
 const results: Result[] = []
-for (const row of rows.filter((r) => wanted.length === 0 || wanted.includes(r.id))) {
+// A profile explains what is known: not part of a quick look.
+const selected =
+  wanted.length > 0 ? wanted : rows.map((r) => r.id).filter((id) => !quick || id !== 'profile')
+for (const row of rows.filter((r) => selected.includes(r.id))) {
   process.stderr.write(`${row.id}: ${row.title} …\n`)
   let measured: Measurement[]
   try {
