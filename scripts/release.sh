@@ -143,8 +143,9 @@ What remains, for a person to do (docs/releasing.md):
 
   git tag -s -m "mshare $version" $tag && git push origin $tag
 END
-# The platform packages first: what needs them finds them.
-for package in "$to"/mshare-libmshare-*.tgz $(ls "$to"/*.tgz | grep -v /mshare-libmshare-); do
+# What others need comes before them.
+for package in "$to"/mshare-libmshare-*.tgz "$to"/mshare-core-*.tgz \
+	$(ls "$to"/*.tgz | grep -v -e /mshare-libmshare- -e /mshare-core-); do
 	echo "  npm publish --access public build/release/${package##*/}"
 done
 cat <<END
