@@ -618,9 +618,25 @@ unlock:
 	return err;
 }
 
+/* May a VMA be protected so? As do_mprotect_pkey(). */
+static int protection_permitted(struct vm_area_struct *vma, u32 prot)
+{
+	vm_flags_t flags = (vma->vm_flags & ~VM_ACCESS_FLAGS) |
+			   calc_vm_prot_bits(prot, 0);
+
+	/* VM_MAY* are VM_* shifted by four. */
+	if ((flags & ~(flags >> 4)) & VM_ACCESS_FLAGS)
+		return -EACCES;
+	if (map_deny_write_exec(vma->vm_flags, flags))
+		return -EACCES;
+	if (!arch_validate_flags(flags))
+		return -EINVAL;
+	return security_file_mprotect(vma, prot, prot);
+}
+
 /*
- * May all of the range be protected so? As do_mprotect_pkey(). Tells which VMAs
- * it begins and ends in.
+ * May all of the range be protected so? A hole is what is told first, wherever
+ * it is. Tells which VMAs the range begins and ends in.
  */
 static int protect_check(struct mm_struct *mm, unsigned long start,
 			 unsigned long end, u32 prot,
@@ -629,31 +645,20 @@ static int protect_check(struct mm_struct *mm, unsigned long start,
 {
 	struct vm_area_struct *vma;
 	VMA_ITERATOR(vmi, mm, start);
+	int err = 0;
 
 	*first = NULL;
 	for_each_vma_range(vmi, vma, end) {
-		vm_flags_t flags = (vma->vm_flags & ~VM_ACCESS_FLAGS) |
-				   calc_vm_prot_bits(prot, 0);
-		int err;
-
 		if (vma->vm_start > start)
 			return -ENOMEM;
 		start = vma->vm_end;
 		if (!*first)
 			*first = vma;
 		*last = vma;
-		/* VM_MAY* are VM_* shifted by four. */
-		if ((flags & ~(flags >> 4)) & VM_ACCESS_FLAGS)
-			return -EACCES;
-		if (map_deny_write_exec(vma->vm_flags, flags))
-			return -EACCES;
-		if (!arch_validate_flags(flags))
-			return -EINVAL;
-		err = security_file_mprotect(vma, prot, prot);
-		if (err)
-			return err;
+		if (!err)
+			err = protection_permitted(vma, prot);
 	}
-	return start >= end ? 0 : -ENOMEM;
+	return start >= end ? err : -ENOMEM;
 }
 
 /* Have vma begin at addr, and another one end there, if addr is within it. */
@@ -725,12 +730,16 @@ static int mshare_protect(struct file *region_file,
 	if (mmap_write_lock_killable(mm))
 		goto unlock;
 	err = protect_check(mm, start, end, args->prot, &first, &last);
-	if (!err)
-		err = split_at(first, start);
-	if (!err)
-		err = split_at(last, end);
 	if (err)
 		goto unlock_mm;
+	err = split_at(first, start);
+	if (!err)
+		err = split_at(last, end);
+	if (err) {
+		/* The second one: the first is not needed, then. */
+		merge_range(mm, start, start);
+		goto unlock_mm;
+	}
 
 	tlb_gather_mmu(&tlb, mm);
 	for_each_vma_range(vmi, vma, end) {

@@ -31,7 +31,7 @@ static inline u64 mshare_tlb_generation(struct mm_struct *mm)
 	return atomic64_read(&mm->context.tlb_gen);
 }
 
-/* Could any processor have entries of mm in use? With preemption disabled. */
+/* Could any processor have entries of mm in use? Not to migrate: under a spinlock. */
 static inline bool mshare_tlb_in_use(struct mm_struct *mm)
 {
 	return cpumask_any_but(mm_cpumask(mm), smp_processor_id()) < nr_cpu_ids ||

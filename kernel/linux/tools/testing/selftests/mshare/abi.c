@@ -730,6 +730,7 @@ TEST_F(abi, protect)
 {
 	struct mshare_protect arg = { .size = psize, .prot = RW, .flags = 1 };
 	uint64_t generation;
+	int memfd;
 
 	EXPECT_EQ(-ENOMEM, region_protect(self->fd, 0, psize, RW));
 	ASSERT_EQ(0, region_map(self->fd, psize, 2 * psize, RW));
@@ -759,6 +760,16 @@ TEST_F(abi, protect)
 	ASSERT_EQ(0, region_map(self->fd, 3 * psize, psize, PROT_READ));
 	EXPECT_EQ(0, region_protect(self->fd, 2 * psize, 3 * psize, PROT_NONE));
 	EXPECT_EQ(5 * psize, region_info(self->fd).mapped);
+
+	/* A file that is not open for writing, and a hole, which goes before. */
+	memfd = memfd_create("protect", MFD_CLOEXEC);
+	ASSERT_LE(0, memfd);
+	ASSERT_EQ(0, ftruncate(memfd, psize));
+	ASSERT_EQ(0, region_map_file(self->fd, 8 * psize, psize, PROT_READ,
+				     reopen(memfd, O_RDONLY), 0));
+	EXPECT_EQ(-EACCES, region_protect(self->fd, 8 * psize, psize, RW));
+	EXPECT_EQ(-ENOMEM, region_protect(self->fd, 8 * psize, 2 * psize, RW));
+	EXPECT_EQ(-ENOMEM, region_protect(self->fd, 7 * psize, 2 * psize, RW));
 }
 
 TEST_F(abi, advise)
