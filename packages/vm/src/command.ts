@@ -29,7 +29,7 @@ COMMAND: a shell, if this is a terminal; Ctrl-] ends the guest.
   --swap SIZE       swap on zram
   --icount          a clock that counts instructions, of all processors
   --gdb PATH        a socket to be made, at which GDB finds the machine: "target remote PATH", with
-                    the vmlinux that --dry-run names
+                    the vmlinux that --dry-run names (names of functions; it has no debug information)
   --append ARG      for the kernel's command line
   --log FILE        the kernel log
   --dry-run         print what would be run
