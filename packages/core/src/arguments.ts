@@ -37,7 +37,9 @@ export function toBytes(size: Size, name: string): number {
     const match = /^(\d+)(?:\.(\d+))? ?(B|[KMGT]iB|)$/.exec(size)
     if (!match) {
       throw coded(
-        new TypeError(`${name} has to be a size such as '64MiB', and is ${inspect(size)}`),
+        new TypeError(
+          `${name} has to be a size such as '64MiB' (B, KiB, MiB, GiB, TiB), and is ${inspect(size)}`,
+        ),
         'ERR_INVALID_ARG_VALUE',
       )
     }

@@ -95,7 +95,8 @@ function ffiNapiDriver(): Driver {
   } catch (cause) {
     throw new MshareError(`The FFI driver ffi-napi is asked for, but ${name} is not installed`, {
       code: 'ERR_DRIVER',
-      hint: `npm install ${name}, or unset MSHARE_FFI to use koffi, which is installed`,
+      // Otherwise npm runs scripts of its dependencies, which end in errors of gyp.
+      hint: `npm install --ignore-scripts ${name}, or unset MSHARE_FFI to use koffi, which is installed`,
       cause,
     })
   }

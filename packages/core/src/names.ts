@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: MIT
 import { closeSync, constants as fs, openSync, readdirSync } from 'node:fs'
 import { constants } from 'node:os'
+import { getSystemErrorMap } from 'node:util'
 import { toMode, toName } from './arguments.js'
 import { errnoName, MshareError } from './error.js'
 import { call, type Operation } from './operation.js'
@@ -34,9 +35,10 @@ export function* list(directory: string): Operation<string[]> {
     }
     return [...regions(fd, directory === '' ? '' : `${directory}/`)].sort()
   } catch (error) {
-    const { errno, message } = error as NodeJS.ErrnoException
+    const { errno } = error as NodeJS.ErrnoException
     if (errno === undefined) throw error
-    throw listError(directory, -errno, message, error)
+    // Not Node's sentence: its path is one of this process's descriptors.
+    throw listError(directory, -errno, describe(errno), error)
   } finally {
     for (const fd of opened) closeSync(fd)
     yield* call('close', [root])
@@ -71,6 +73,12 @@ function* regions(directory: number, prefix: string): Generator<string> {
 function openDirectory(parent: number, component: string): number {
   const { O_RDONLY, O_DIRECTORY, O_NOFOLLOW } = fs
   return openSync(`/proc/self/fd/${parent}/${component}`, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
+}
+
+/** What the C library says of it, by Node's number. */
+function describe(errno: number): string {
+  const [, text = errnoName(-errno)] = getSystemErrorMap().get(errno) ?? []
+  return text
 }
 
 function listError(path: string, errno: number, why: string, cause?: unknown): MshareError {

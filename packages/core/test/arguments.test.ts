@@ -72,6 +72,9 @@ describe.each<[string, ErrorConstructor, unknown[]]>([
 
 test('a length has to be given', () => {
   thrown('ERR_INVALID_ARG_TYPE', () => region.map({} as never))
+  expect(
+    thrown('ERR_INVALID_ARG_VALUE', () => region.map({ length: '1GB' as never })).message,
+  ).toContain('B, KiB, MiB, GiB, TiB')
   thrown('ERR_INVALID_ARG_TYPE', () => region.unmap({} as never))
   thrown('ERR_INVALID_ARG_TYPE', () => region.protect({ prot: 'r' } as never))
   thrown('ERR_INVALID_ARG_TYPE', () => region.reserve({} as never))

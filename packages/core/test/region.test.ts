@@ -397,7 +397,9 @@ describe('the names there are', () => {
     expect(Region.list()).toEqual(['one/a', 'one/two/b', 'z'])
     expect(Region.list('one')).toEqual(['one/a', 'one/two/b'])
     expect(Region.list('one/two')).toEqual(['one/two/b'])
-    thrown('ENOENT', () => Region.list('nothing'))
+    expect(thrown('ENOENT', () => Region.list('nothing')).message).toMatch(
+      /^list: 'nothing' cannot be listed: no such file or directory\. Pass/,
+    )
     thrown('ENOTDIR', () => Region.list('z'))
     expect(['ENOTDIR', 'ELOOP', 'ENOENT']).toContain(
       (thrownBy(() => Region.list('one/link')) as { code: string }).code,
