@@ -10,6 +10,7 @@ import { fileURLToPath } from 'node:url'
 import { type Probe, Region, setDriver } from '@mshare/core'
 import { DONE, FAILED, report } from './errors.js'
 import type { Output } from './output.js'
+import { users } from './processes.js'
 import { survey } from './regions.js'
 import { findRunner } from './run.js'
 import { formatBytes, plural, printable } from './text.js'
@@ -116,6 +117,10 @@ function library(probe: Probe): Verdict {
 
 /** Both, each in a process of its own: only one of them can be used in any. */
 function drivers(probe: Probe): Verdict {
+  const { code = '' } = probe.available ? {} : (probe.error as NodeJS.ErrnoException)
+  if (code.startsWith('ERR_') && code !== 'ERR_DRIVER') {
+    return note('not tried: there is no libmshare for them to load', 'See library above')
+  }
   const asked = process.env['MSHARE_FFI'] || 'koffi'
   const other = asked === 'koffi' ? 'ffi-napi' : 'koffi'
   const cli = import.meta.url.replace(/doctor(\.[jt]s)$/, 'cli$1')
@@ -125,19 +130,28 @@ function drivers(probe: Probe): Verdict {
     encoding: 'utf8',
   })
   const second =
-    child.status === 0 ? `${other} works too` : `${other}: ${child.stderr.trim().split('\n')[0]}`
-  if (!probe.available && (probe.error as NodeJS.ErrnoException).code === 'ERR_DRIVER') {
+    child.status === 0
+      ? `${other} works too`
+      : child.status === NOT_INSTALLED
+        ? `${other} is not installed`
+        : `${other}: ${child.stderr.trim().split('\n')[0]}`
+  if (!probe.available && code === 'ERR_DRIVER') {
     const { message, remedy } = report(probe.error, 'doctor') as { message: string; remedy: string }
     return fail(`${message}; ${second}`, remedy)
   }
-  if (child.status === 0) return ok(`${asked} is used; ${second}`)
+  if (child.status === 0 || child.status === NOT_INSTALLED) return ok(`${asked} is used; ${second}`)
   return note(
     `${asked} is used; ${second}`,
     `Nothing, as long as ${asked} does; ` +
-      (other === 'koffi' ? 'npm install @mshare/core' : 'npm install @mshare/driver-ffi-napi') +
+      (other === 'koffi'
+        ? 'npm install @mshare/core'
+        : 'npm install --ignore-scripts @mshare/driver-ffi-napi') +
       ` brings ${other}`,
   )
 }
+
+/** The status of `mshare __driver` if the package is not there. */
+const NOT_INSTALLED = 3
 
 /** What `mshare __driver` does: say whether the driver asked for loads the library. */
 export function tryDriver(output: Output): number {
@@ -146,6 +160,8 @@ export function tryDriver(output: Output): number {
   const probe = Region.probe()
   if (probe.available || !isAboutLibrary(probe.error)) return DONE
   output.error(printable(probe.error.message))
+  const { code, cause } = probe.error as NodeJS.ErrnoException & { cause?: { code?: string } }
+  if (code === 'ERR_DRIVER' && cause?.code === 'MODULE_NOT_FOUND') return NOT_INSTALLED
   return FAILED
 }
 
@@ -204,12 +220,11 @@ function shm(needed: boolean): Verdict {
   }
   if (denied) return bad(`you may not write in ${SHM}`, `As root: chmod 1777 ${SHM}; ${elsewhere}`)
   const enlarge = `As root: mount -o remount,size=8G ${SHM}; docker run --shm-size=8g`
+  const free = `Remove something: mshare ls, mshare gc. ${enlarge}`
+  // A region's own administration takes some pages, and is to be made first.
+  if (fs.free < 2 ** 18) return bad(`${SHM} is full: ${size}`, free)
+  if (fs.free < fs.size / 20) return note(`a tmpfs, nearly full: ${size}`, free)
   if (fs.size < 2 ** 27) return note(`a small tmpfs, ${size}`, enlarge)
-  if (fs.free < fs.size / 20)
-    return note(
-      `a tmpfs, nearly full: ${size}`,
-      `Remove something: mshare ls, mshare gc. ${enlarge}`,
-    )
   return ok(`a tmpfs, ${size}`)
 }
 
@@ -284,8 +299,13 @@ function trial(): Verdict {
 
 function rights(probe: Probe): Verdict {
   const uid = process.geteuid?.() ?? -1
-  if (uid === 0) return ok('root: may mount, and sees which processes use a region')
-  const text = `uid ${uid}: a root of your own, and which processes use a region is seen of your own alone`
+  const { hidden } = users(new Map())
+  const seen =
+    hidden === 0
+      ? 'all processes can be looked into'
+      : `${plural(hidden, 'process', 'processes')} cannot be looked into: which regions they use is not seen`
+  if (uid === 0) return ok(`root; ${seen}`)
+  const text = `uid ${uid}: a root of your own; ${seen}`
   const inShm = probe.available && probe.root.startsWith(`${SHM}/`)
   if (inShm && uid >= 1000 && removesIpc()) {
     return note(

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: MIT
 
-import { MshareError } from '@mshare/core'
+import { MshareError, Region } from '@mshare/core'
 import { printable } from './text.js'
 
 /** Exit statuses. Those of `run` and `vm` are their command's. */
@@ -24,6 +24,7 @@ export class Usage extends Error {}
 
 /** What somebody can do about it at a command line; by command and errno, or by errno. */
 const remedies: Record<string, string> = {
+  'create EACCES': 'The mode of its directory says who may; mshare doctor looks at the root',
   'create EEXIST': 'Take another name; or mshare rm removes the one there is',
   'create EINVAL': 'Sizes and bases are multiples of 1GiB; names are like demo/counters',
   'create ENOENT': 'mshare mkdir makes the directory that it is to be in',
@@ -31,6 +32,7 @@ const remedies: Record<string, string> = {
   'map EEXIST': 'Without --offset a gap is found; mshare maps shows what there is',
   'map ENOMEM': 'mshare maps shows the gaps; a window cannot grow: make a region with a larger one',
   'protect ENOMEM': 'mshare maps shows the holes; protect only what is mapped',
+  'mkdir EACCES': 'The mode of its directory says who may; mshare doctor looks at the root',
   'mkdir EEXIST': 'It is there already; -p does not mind',
   'mkdir ENOENT': 'Make the directories above it first, or use -p',
   'rm EISDIR': 'mshare rm --dir removes directories',
@@ -56,6 +58,20 @@ const remedies: Record<string, string> = {
   EUCLEAN: 'It cannot be repaired: mshare rm removes it; make it anew',
 }
 
+/** The same, where the root itself is what the error is about. */
+const rootRemedies: Record<string, string> = {
+  ENOENT: 'Make the directory that MSHARE_ROOT names; mshare doctor looks at the root',
+  EOPNOTSUPP: 'mshare doctor looks at the root',
+}
+
+function rootRemedy(code: string): string | undefined {
+  if (!rootRemedies[code]) return undefined
+  const probe = Region.probe()
+  return probe.available || codeOf(probe.error) !== code ? undefined : rootRemedies[code]
+}
+
+const codeOf = (error: Error) => (error as NodeJS.ErrnoException).code
+
 /** An error as it is told: errno's name, cause, remedy. */
 export interface Report {
   code: string
@@ -77,7 +93,7 @@ export function report(error: unknown, command: string): Report | undefined {
     return {
       code,
       message: cause,
-      remedy: known ?? (code.startsWith('ERR_') && hint ? hint : fallback),
+      remedy: rootRemedy(code) ?? known ?? (code.startsWith('ERR_') && hint ? hint : fallback),
     }
   }
   // Of an operating system; others that have a code are about arguments in code.

@@ -57,7 +57,7 @@ export function gc(
       return item('kept', `process ${holders.map(({ pid }) => pid).join(', ')} has it open`)
     }
     if (reason === 'unfinished' && !ours) {
-      return item('kept', 'an empty file in a directory that is not ours alone')
+      return item('kept', 'an empty file, which may be anything: rm it if it is a region')
     }
     if (reason === 'orphaned' && !orphans) return item('kept', 'without --orphans')
     if (dryRun) return item('would-remove')

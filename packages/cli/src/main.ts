@@ -85,6 +85,8 @@ Exit status: 0, or 1 if an operation failed, or 2 if an argument is wrong; that 
 run and vm is their command's. Regions are below MSHARE_ROOT, or /sys/fs/mshare if
 msharefs is mounted, or /dev/shm/mshare-UID. mshare help COMMAND has examples.`
 
+const unknown = (word: string) => new Usage(`there is no command '${word}': mshare help lists them`)
+
 interface State {
   output: Output
   status: number
@@ -108,8 +110,8 @@ function build(state: State): Command {
     })
     .allowExcessArguments()
     .action((_options, { args: [word] }: Command) => {
-      const what = word === undefined ? 'say which command' : `there is no command '${word}'`
-      throw new Usage(`${what}: mshare help lists them`)
+      if (word !== undefined) throw unknown(word)
+      throw new Usage('say which command: mshare help lists them')
     })
 
   /** Commands inherit what is set above when they are added. */
@@ -328,8 +330,8 @@ function wait(seconds: number): void {
   Region.setTimeout(Math.min(Math.ceil(seconds * 1000), 2 ** 31 - 1))
 }
 
-/** Do what the words ask for; the exit status. */
-export async function main(words: readonly string[], streams: Streams): Promise<number> {
+/** Which command the words are for, and how it says what has failed. */
+export function teller(words: readonly string[], streams: Streams) {
   const output = new Output(streams)
   // Before they are looked at: what is wrong with them is told the same way.
   const own = words.includes('--') ? words.slice(0, words.indexOf('--')) : words
@@ -341,6 +343,12 @@ export async function main(words: readonly string[], streams: Streams): Promise<
       output.json ? toJson({ error: { command, ...pick(told) } }) : `${label}: ${sentence(told)}`,
     )
   }
+  return { output, own, command, label, tell }
+}
+
+/** Do what the words ask for; the exit status. */
+export async function main(words: readonly string[], streams: Streams): Promise<number> {
+  const { output, own, command, label, tell } = teller(words, streams)
   const complain = (error: unknown) => {
     const told = report(error, command)
     if (!told) throw error
@@ -348,6 +356,7 @@ export async function main(words: readonly string[], streams: Streams): Promise<
   }
   const state: State = { output, status: DONE, complain }
   const program = build(state)
+  const known = ['', 'help', ...program.commands.map((one) => one.name())]
   try {
     // Its words are none of commander's: `--help` is about the guest, and there may be a `--`.
     if (words[0] === 'vm') return await vm(words.slice(1), complain)
@@ -357,13 +366,21 @@ export async function main(words: readonly string[], streams: Streams): Promise<
       if (found.length > 0) streams.stdout.write(`${found.join('\n')}\n`)
       return DONE
     }
+    // Commander would look at the options first.
+    const [, topic = ''] = own.filter((word) => !word.startsWith('-'))
+    const asked = command === 'help' ? topic : command
+    if (!known.includes(asked)) throw unknown(asked)
     await program.parseAsync(words, { from: 'user' })
     return state.status
   } catch (error) {
     if (error instanceof CommanderError || error instanceof Usage) {
       if (error instanceof CommanderError && error.exitCode === 0) return DONE
       const message = error.message.replace(/^error: /, '').replaceAll(/\s*\n\s*/g, ' ')
-      const told = { code: 'ERR_USAGE', message, remedy: `${label} --help says what it takes` }
+      const remedy =
+        command === 'help' || !known.includes(command)
+          ? 'mshare help lists the commands'
+          : `${label} --help says what it takes`
+      const told = { code: 'ERR_USAGE', message, remedy }
       if (output.json) tell(told)
       else output.error(`${label}: ${printable(message)}`)
       return USAGE

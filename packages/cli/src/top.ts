@@ -57,8 +57,18 @@ export function takeFrame(sort: SortKey): Frame {
   return { time: new Date().toISOString(), root, backend, regions, totals, cpuMilliseconds }
 }
 
-/** Two lines on all of them, an empty one, the heads of columns, and one line for each region. */
-export function frameLines({ root, backend, regions, totals }: Frame): string[] {
+const heads = ['ATTACHED', 'MAPPED', 'RESIDENT', 'TABLES', 'UNSHARED', 'NAME']
+/** That much of a name is to be seen, whatever else there is no room for. */
+const NAME_ROOM = 16
+
+/**
+ * Two lines on all of them, an empty one, the heads of columns, and one line for each region. What
+ * does not fit in so many columns of a terminal goes: the numbers from the right, never the names.
+ */
+export function frameLines(
+  { root, backend, regions, totals }: Frame,
+  columns = Number.POSITIVE_INFINITY,
+): string[] {
   const { attachments, resident, pageTableBytes, unsharedPageTableBytes } = totals
   const most = backend === 'shm' ? 'at most ' : ''
   const rows = regions.map((region) => {
@@ -71,13 +81,21 @@ export function frameLines({ root, backend, regions, totals }: Frame): string[] 
     ]
     return [...(region.state === 'ready' ? numbers : numbers.map(() => '-')), nameAndState(region)]
   })
+  const cells = [heads, ...rows]
+  const room = Math.min(NAME_ROOM, Math.max(...cells.map((row) => row.at(-1)?.length ?? 0)))
+  const names = (line: string) => line.length - 'NAME'.length + room
+  let lines = table(cells)
+  while (names(lines[0] as string) > columns && cells[0]?.length !== 1) {
+    for (const [i, row] of cells.entries()) cells[i] = row.toSpliced(-2, 1)
+    lines = table(cells)
+  }
   return [
     `${plural(totals.regions, 'region')}, ${plural(attachments, 'attachment')}, ` +
       `${formatBytes(resident)} resident, in ${printable(root)} (${backend})`,
     `page tables ${most}${formatBytes(pageTableBytes)}; unshared at most ` +
       formatBytes(unsharedPageTableBytes),
     '',
-    ...table([['ATTACHED', 'MAPPED', 'RESIDENT', 'TABLES', 'UNSHARED', 'NAME'], ...rows]),
+    ...lines,
   ]
 }
 
@@ -116,7 +134,7 @@ class Screen {
   readonly #interval: number
   readonly #left: { frames: number }
   #sort: SortKey
-  #lines: string[] = []
+  #lines: (columns: number) => string[] = () => []
   #offset = 0
   #timer: NodeJS.Timeout | undefined
   #done: () => void = () => {}
@@ -198,12 +216,13 @@ class Screen {
   #refresh(): void {
     clearTimeout(this.#timer)
     try {
-      this.#lines = frameLines(takeFrame(this.#sort))
+      const frame = takeFrame(this.#sort)
+      this.#lines = (columns) => frameLines(frame, columns)
     } catch (error) {
       // The root may come back.
       const told = report(error, 'top')
       if (!told) throw error
-      this.#lines = [sentence(told), '', '', '']
+      this.#lines = () => [sentence(told), '', '', '']
     }
     this.#draw()
     if (--this.#left.frames <= 0) this.#done()
@@ -214,7 +233,8 @@ class Screen {
     const { stdout } = this.#output.streams
     const rows = stdout.rows ?? 24
     const columns = stdout.columns ?? 80
-    const [head, regions] = [this.#lines.slice(0, HEAD), this.#lines.slice(HEAD)]
+    const all = this.#lines(columns)
+    const [head, regions] = [all.slice(0, HEAD), all.slice(HEAD)]
     const room = Math.max(rows - HEAD - 1, 0)
     this.#offset = Math.max(Math.min(this.#offset, regions.length - room), 0)
     const shown = regions.slice(this.#offset, this.#offset + room)

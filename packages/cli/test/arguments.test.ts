@@ -16,6 +16,8 @@ describe('bad arguments', () => {
   test.each([
     [[], 'say which command'],
     [['frobnicate'], "'frobnicate'"],
+    [['frobnicate', '--help'], "there is no command 'frobnicate'"],
+    [['help', 'frobnicate'], "there is no command 'frobnicate'"],
     [['--frobnicate'], "'--frobnicate'"],
     [['info'], "'name'"],
     [['info', 'a', 'b'], 'info'],
@@ -56,6 +58,7 @@ describe('bad arguments', () => {
     const asked = await mshare(...words, '--json')
     const { error } = parsed<{ error: { code: string; message: string } }>('error', asked.err)
     expect(error.code).toBe('ERR_USAGE')
+    if (words.includes('frobnicate')) expect(error.message).toContain(which)
     expect(asked.status).toBe(2)
   })
 })

@@ -41,6 +41,12 @@ afterEach(() => {
 /** A view, with a page in it that has been written to. */
 const TOUCHING = '((view) => (view.buffer(0, 4096).fill(1), view))(region.attach())'
 
+/** May read all files, for this checkout may be root's; and write none. */
+const READS = [
+  ...['--inh-caps', '-all,+dac_read_search', '--ambient-caps', '-all,+dac_read_search'],
+  ...['--bounding-set', '-all,+dac_read_search'],
+]
+
 /** Made, with that much mapped at its beginning. */
 function make(name: string, length = 0): void {
   using region = Region.create(name, { size: '1GiB' })
@@ -197,7 +203,11 @@ describe('ls and info', () => {
       /^ *WINDOW +MAPPED +RESIDENT +ATTACHED +NAME\n +- +- +- +- +born {2}\(no window yet\)\n +1 GiB +64 KiB +\S.* 0 +d\/two\n +1 GiB +4 KiB .* 0 +one\n$/,
     )
     expect(await json('ls', 'd')).toMatchObject({ regions: [{ name: 'd/two' }] })
-    failed(await mshare('ls', 'nowhere'), 'ENOENT', 'mshare ls')
+    const nowhere = await mshare('ls', 'nowhere')
+    failed(nowhere, 'ENOENT', 'mshare ls')
+    expect(nowhere.err).toMatch(
+      /ENOENT: list: 'nowhere' cannot be listed: no such file or directory\. W/,
+    )
   })
 
   test('names cannot speak to the terminal', async () => {
@@ -374,7 +384,8 @@ describe('gc', () => {
       expect(Region.list()).toEqual([])
     } else {
       // In a root that somebody has set, an empty file may be anything.
-      expect(item).toMatchObject({ name: 'born', reason: 'unfinished', outcome: 'kept' })
+      const kept = { name: 'born', reason: 'unfinished', outcome: 'kept' }
+      expect(item).toMatchObject({ ...kept, why: expect.stringMatching(/^an empty file,.* rm it/) })
       expect(Region.list()).toEqual(['born'])
     }
   })
@@ -401,6 +412,49 @@ describe('gc', () => {
     expect(await json('ls')).toMatchObject({ regions: [{ name: 'cut', state: 'damaged' }] })
     failed(await mshare('info', 'cut'), 'EUCLEAN', 'mshare rm')
   })
+})
+
+describe('a root that cannot be', () => {
+  test('is what the remedy is about, not the command', async () => {
+    const inRoot = async (path: string, ...words: string[]) => {
+      Object.assign(process.env, { MSHARE_ROOT: path })
+      const ended = await mshare(...words)
+      Object.assign(process.env, { MSHARE_ROOT: root.path })
+      return ended
+    }
+    const nothing = `${root.path}/nothing`
+    for (const words of [['ls'], ['ls', 'd'], ['create', 'a', '--size', '1GiB'], ['info', 'a']]) {
+      failed(await inRoot(nothing, ...words), 'ENOENT', /\. Make the directory that MSHARE_ROOT/)
+      failed(
+        await inRoot('/usr', ...words),
+        'EOPNOTSUPP',
+        /\. mshare doctor looks at the root\.\n$/,
+      )
+    }
+  })
+
+  test('for this user', () => {
+    const by = [...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'], ...READS]
+    for (const words of [
+      ['create', 'a', '--size', '1GiB'],
+      ['mkdir', 'd'],
+    ]) {
+      const denied = mshareProcess(words, { by, env: { MSHARE_ROOT: root.path } })
+      failed(denied, 'EACCES', 'mshare doctor looks at the root')
+    }
+  })
+})
+
+test('standard output that cannot be written: one line, status 1', () => {
+  const by = ['sh', '-c', 'exec "$@" > /dev/full', 'sh']
+  for (const words of [['--version'], ['completion', 'bash']]) {
+    const ended = mshareProcess(words, { by, env: { MSHARE_ROOT: root.path } })
+    expect(ended.err).toMatch(/^mshare[^\n]*: ENOSPC: standard output [^\n]*\n$/)
+    expect(ended.status).toBe(1)
+  }
+  const { status, err } = mshareProcess(['ls', '--json'], { by, env: { MSHARE_ROOT: root.path } })
+  expect(parsed('error', err)).toMatchObject({ error: { command: 'ls', code: 'ENOSPC' } })
+  expect(status).toBe(1)
 })
 
 test('a process of its own says the same', () => {

@@ -4,7 +4,7 @@
 // namespaces in which things are so; nothing of that is seen outside. In the guest of `npm run vm`
 // the kernel is ours, anywhere else it is not.
 
-import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs'
+import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs'
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
@@ -178,7 +178,10 @@ describe('what is mounted', () => {
   test.skipIf(IN_GUEST)('no root: another user', () => {
     const { checks, healthy } = doctor([...inMounts(SHM), ...NOBODY])
     expect(healthy).toBe(true)
-    expectCheck(checks['rights'], { status: 'ok', text: /^uid 65534/ })
+    expectCheck(checks['rights'], {
+      status: 'ok',
+      text: /^uid 65534: .*; (all processes can|\d+ processes cannot) be looked into/,
+    })
     expectCheck(checks['root'], { status: 'ok', text: /\/dev\/shm\/mshare-65534/ })
     expectCheck(checks['trial'], { status: 'ok' })
   })
@@ -208,6 +211,11 @@ describe('what is mounted', () => {
     expectCheck(full.checks['/dev/shm'], { status: 'note', text: /nearly full/ })
     const none = doctor(inMounts(`${SHM}\nhead -c 2G /dev/zero > /dev/shm/large 2>&- || :`))
     expect(none.healthy).toBe(false)
+    expectCheck(none.checks['/dev/shm'], {
+      status: 'fail',
+      text: /full: 0 of/,
+      remedy: /mshare gc/,
+    })
     expectCheck(none.checks['trial'], { status: 'fail', text: /ENOSPC/, remedy: /mshare gc/ })
   })
 
@@ -272,9 +280,28 @@ describe.skipIf(IN_GUEST)('what does not depend on mounts', () => {
     expect(library.healthy).toBe(false)
     expectCheck(library.checks['library'], { status: 'fail', text: /\/nothing\.so/, remedy: /npm/ })
     expect(library.checks['trial']).toBeUndefined()
+    expectCheck(library.checks['drivers'], { status: 'note', remedy: /library above/ })
     const driver = doctor([], { MSHARE_ROOT: root.path, MSHARE_FFI: 'dlopen' })
     expect(driver.healthy).toBe(false)
     expectCheck(driver.checks['drivers'], { status: 'fail', text: /dlopen/, remedy: /koffi/ })
+  })
+
+  test('the second driver is not installed, and nobody asked for it', () => {
+    const hide = `${work}/hide.cjs`
+    writeFileSync(
+      hide,
+      `const Module = require('node:module')
+      const resolve = Module._resolveFilename
+      Module._resolveFilename = function (name, ...rest) {
+        if (!/driver-ffi-napi/.test(name)) return resolve.call(this, name, ...rest)
+        throw Object.assign(new Error('hidden'), { code: 'MODULE_NOT_FOUND' })
+      }\n`,
+    )
+    const env = { MSHARE_ROOT: root.path, NODE_OPTIONS: `--require=${hide}`, MSHARE_FFI: '' }
+    const { text } = doctor([], env).checks['drivers'] as Check
+    expect(text).toBe('koffi is used; ffi-napi is not installed')
+    const asked = doctor([], { ...env, MSHARE_FFI: 'ffi-napi' })
+    expectCheck(asked.checks['drivers'], { status: 'fail', remedy: /--ignore-scripts @mshare/ })
   })
 
   test('limits that are low', () => {

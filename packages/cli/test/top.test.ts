@@ -167,6 +167,12 @@ test('follows the size of the terminal', async () => {
   // Nothing is wrapped.
   expect(lines()[4]).toMatch(/ r29$/)
   expect(lines()[8]).toMatch(/ r25$/)
+  // Names stay, whatever else there is no room for.
+  tmux('resize-window', '-t', 'mshare', '-x', '40', '-y', '10')
+  await see('should show names', () => / RESIDENT +NAME$/.test(lines()[3] ?? ''))
+  expect(lines()[4]).toMatch(/ r29$/)
+  tmux('resize-window', '-t', 'mshare', '-x', '10', '-y', '10')
+  await see('should show names alone', () => lines()[4] === 'r29')
   tmux('resize-window', '-t', 'mshare', '-x', '12', '-y', '2')
   await see('should use two lines', () => /^\d+ regions/.test(lines()[0] ?? ''))
   tmux('resize-window', '-t', 'mshare', '-x', '100', '-y', '40')
