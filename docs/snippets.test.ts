@@ -30,6 +30,11 @@ const notRun: { path?: string; command: RegExp; why: string }[] = [
   { command: /^npm run vm\b/, why: 'the guest suites do; the kernel may have to be built first' },
   { command: /^kernel\/scripts\//, why: 'unpacks, patches or builds a kernel: minutes' },
   {
+    path: 'packages/cli/README.md',
+    command: /^npm install @mshare\/cli$/,
+    why: 'there is no network; scripts/installed.mjs installs what is packed',
+  },
+  {
     path: 'docs/real-machine.md',
     command: /./,
     why: 'a kernel on hardware: by hand up to the configuration, as the page says',
