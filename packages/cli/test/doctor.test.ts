@@ -8,7 +8,7 @@ import { chmodSync, existsSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } 
 import { tmpdir } from 'node:os'
 import { join } from 'node:path'
 import { afterAll, beforeAll, beforeEach, describe, expect, test } from 'vitest'
-import { inMounts, json, mshare, mshareProcess, noMounts, parsed, useRoot } from './util.js'
+import { inMounts, json, mshare, mshareProcess, NOBODY, noMounts, parsed, useRoot } from './util.js'
 
 interface Check {
   name: string
@@ -69,13 +69,6 @@ const SHM_GONE = `
   done
   mount --move "$WORK/dev" /dev
 `
-/** Another user, who may read all files, for this checkout may be root's; and write none. */
-const NOBODY = [
-  ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
-  ...['--inh-caps', '-all,+dac_read_search', '--ambient-caps', '-all,+dac_read_search'],
-  ...['--bounding-set', '-all,+dac_read_search'],
-]
-
 const NO_MSHAREFS = HAS_MSHAREFS
   ? { status: 'note', text: /none is mounted/, remedy: /mount -t msharefs none \/sys\/fs\/mshare/ }
   : { status: 'note', text: /no msharefs/, remedy: /npm run vm/ }

@@ -9,6 +9,7 @@ import {
   readFileSync,
   rmSync,
   statfsSync,
+  statSync,
   writeFileSync,
 } from 'node:fs'
 import { tmpdir } from 'node:os'
@@ -27,7 +28,7 @@ const BUILT = Boolean(process.env['MSHARE_VM'])
 export const CLI = BUILT
   ? [path('../dist/cli.js')]
   : ['--import', path('../../../scripts/sources.mjs'), path('../src/cli.ts')]
-export const TOP = path('../../..')
+export const TOP = path('../../..').replace(/\/$/, '')
 
 const { MSHARE_TEST_BASE, MSHARE_ROOT: OUTER_ROOT } = process.env
 export const TEST_BASE = MSHARE_TEST_BASE || OUTER_ROOT || '/dev/shm'
@@ -164,6 +165,30 @@ export async function attacher(name: string, what = 'region.attach()'): Promise<
 /** In a mount namespace of its own, after these lines of sh. To come before a command. */
 export const inMounts = (script: string) => [
   ...['unshare', '--mount', '--propagation', 'private', 'sh', '-ec', `${script}\nexec "$@"`, 'sh'],
+]
+
+/** The uppermost directory on the way to this checkout that is closed to others, such as /root. */
+const closed = TOP.split('/')
+  .map((_, i, parts) => parts.slice(0, i + 1).join('/') || '/')
+  .find((directory) => (statSync(directory).mode & 0o001) === 0)
+
+/** For such a namespace: the checkout is where it is, and nothing closed above it. */
+const OPENED = `
+  away=$(mktemp -d)
+  mount --bind '${TOP}' "$away"
+  mount -t tmpfs -o mode=755 none '${closed}'
+  mkdir -p '${TOP}'
+  mount --move "$away" '${TOP}'
+  rmdir "$away"
+  cd '${TOP}'
+  exec "$@"`
+
+/** After inMounts(): another user, who may read all files, for they may be root's; and write none. */
+export const NOBODY = [
+  ...(closed === undefined ? [] : ['sh', '-ec', OPENED, 'sh']),
+  ...['setpriv', '--reuid', '65534', '--regid', '65534', '--clear-groups'],
+  ...['--inh-caps', '-all,+dac_read_search', '--ambient-caps', '-all,+dac_read_search'],
+  ...['--bounding-set', '-all,+dac_read_search'],
 ]
 
 /** Whether there can be no such namespace: then the test skips, but in CI it fails. */
