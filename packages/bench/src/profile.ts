@@ -224,12 +224,10 @@ function count(names: string[], faults: number): Counts {
   return counts
 }
 
-async function step({ command, memory, nth, faults = 0, compared }: Run) {
+async function step({ command, memory, nth, faults = 0, compared }: Run, kernel: Symbols) {
   const labels = compared.flatMap((c) => c.labels)
   const [name = '', ...args] = command
   const options = ['--cpus', '1', '--memory', memory, '--timeout', '1800']
-  const plan = execFileSync(process.execPath, [cli, '--dry-run', 'true'], { encoding: 'utf8' })
-  const kernel = new Symbols(/^kernel: (\S+)/m.exec(plan)?.[1] as string)
   const own = new Symbols(program(name))
   const directory = mkdtempSync(join(tmpdir(), 'mshare-bench-'))
   const gdb = join(directory, 'gdb')
@@ -267,12 +265,14 @@ async function step({ command, memory, nth, faults = 0, compared }: Run) {
   return found
 }
 
-/** A result for each function: `TITLE: 0 FUNCTION` is ours, 1 what it is beside. */
+/** A result for each function: its contender is `TITLE: LABEL: FUNCTION`. */
 export async function profile(): Promise<Measurement[]> {
   bootOnce()
+  const plan = execFileSync(process.execPath, [cli, '--dry-run', 'true'], { encoding: 'utf8' })
+  const kernel = new Symbols(/^kernel: (\S+)/m.exec(plan)?.[1] as string)
   const results: Measurement[] = []
   for (const run of runs) {
-    const found = await step(run)
+    const found = await step(run, kernel)
     for (const { title, labels } of run.compared) {
       for (const label of labels) {
         for (const [name, value] of found.get(label) as Counts) {

@@ -117,8 +117,8 @@ function library(probe: Probe): Verdict {
 
 /** Both, each in a process of its own: only one of them can be used in any. */
 function drivers(probe: Probe): Verdict {
-  const { code = '' } = probe.available ? {} : (probe.error as NodeJS.ErrnoException)
-  if (code.startsWith('ERR_') && code !== 'ERR_DRIVER') {
+  const isDriver = !probe.available && (probe.error as NodeJS.ErrnoException).code === 'ERR_DRIVER'
+  if (!probe.available && isAboutLibrary(probe.error) && !isDriver) {
     return note('not tried: there is no libmshare for them to load', 'See library above')
   }
   const asked = process.env['MSHARE_FFI'] || 'koffi'
@@ -135,7 +135,7 @@ function drivers(probe: Probe): Verdict {
       : child.status === NOT_INSTALLED
         ? `${other} is not installed`
         : `${other}: ${child.stderr.trim().split('\n')[0]}`
-  if (!probe.available && code === 'ERR_DRIVER') {
+  if (!probe.available && isDriver) {
     const { message, remedy } = report(probe.error, 'doctor') as { message: string; remedy: string }
     return fail(`${message}; ${second}`, remedy)
   }

@@ -339,8 +339,11 @@ export function teller(words: readonly string[], streams: Streams) {
   output.json = own.includes('--json') && command !== 'run' && command !== 'vm'
   const label = printable(['mshare', ...(command ? [command] : [])].join(' '))
   const tell = (told: { code: string; message: string; remedy: string }) => {
+    const { code, message, remedy } = told
     output.error(
-      output.json ? toJson({ error: { command, ...pick(told) } }) : `${label}: ${sentence(told)}`,
+      output.json
+        ? toJson({ error: { command, code, message, remedy } })
+        : `${label}: ${sentence(told)}`,
     )
   }
   return { output, own, command, label, tell }
@@ -390,7 +393,3 @@ export async function main(words: readonly string[], streams: Streams): Promise<
     return command === 'run' && error instanceof Failure ? 125 : FAILED
   }
 }
-
-const pick = ({ code, message, remedy }: { code: string; message: string; remedy: string }) => ({
-  ...{ code, message, remedy },
-})
