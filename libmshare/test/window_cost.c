@@ -2,8 +2,11 @@
 /* Rule 1: a window is a reservation: 1 TiB costs no more memory than 1 GiB. */
 #include "test.h"
 
-/* ThreadSanitizer's arena has no room for more. */
-#define LARGE (TEST_TSAN ? 256 * GIB : TIB)
+/*
+ * Under ThreadSanitizer the arena is 448 GiB (test/run), and the small window may be
+ * in the midst of it: what is left on its larger side is all that is sure.
+ */
+#define LARGE (TEST_TSAN ? 128 * GIB : TIB)
 
 struct cost {
 	long blocks, pte, rss, threads;
