@@ -135,7 +135,9 @@ int mshare_region_reserve(struct inode *inode, u64 size, u64 base)
 	 */
 	memory = shmem_kernel_file_setup("msharefs", 0, 0);
 	if (IS_ERR(memory)) {
-		err = PTR_ERR(memory);
+		/* -ENOSPC is what shmem says when it is out of memory for an inode. */
+		if (PTR_ERR(memory) != -ENOSPC)
+			err = PTR_ERR(memory);
 		goto out;
 	}
 	mm = host_mm_alloc(region);
