@@ -23,7 +23,7 @@ if [ $# = 0 ]; then
 	# First what drops all caches, which takes longer with every cgroup that
 	# there has been.
 	for program in accounting fs abi faults basic refusals readonly io file \
-		thp futex reclaim memcg leak race stale scale; do
+		thp futex reclaim memcg leak model race stale scale; do
 		n=$((n + 1))
 		[ $((n % ${part#*/})) != $((${part%/*} % ${part#*/})) ] ||
 			set -- "$@" "$program"
