@@ -11,6 +11,7 @@
 #include <libgen.h>
 #include <limits.h>
 #include <linux/msharefs.h>
+#include <mshare.h>
 #include <stdarg.h>
 #include <stdbool.h>
 #include <stdio.h>
@@ -31,6 +32,7 @@ static const char usage[] =
 	"  -l, --log FILE        what is done, a line each, after what is there; - is stderr\n"
 	"  -q, --quiet           say nothing about what keeps it from working\n"
 	"  -h, --help\n"
+	"  -V, --version\n"
 	"\n"
 	"The exit status is COMMAND's own, or 125 if mshare-run fails, 126 if COMMAND\n"
 	"cannot be run, 127 if there is none.\n";
@@ -174,6 +176,7 @@ int main(int argc, char **argv)
 		{"log", required_argument, NULL, 'l'},
 		{"quiet", no_argument, NULL, 'q'},
 		{"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},
 		{0},
 	};
 	const char *root = getenv("MSHARE_ROOT"), *others = getenv("LD_PRELOAD");
@@ -181,7 +184,7 @@ int main(int argc, char **argv)
 	struct statfs fs;
 	int option;
 
-	while ((option = getopt_long(argc, argv, "+t:l:qh", options, NULL)) != -1) {
+	while ((option = getopt_long(argc, argv, "+t:l:qhV", options, NULL)) != -1) {
 		switch (option) {
 		case 't':
 			set("MSHARE_PRELOAD_THRESHOLD", optarg);
@@ -204,6 +207,9 @@ int main(int argc, char **argv)
 			break;
 		case 'h':
 			fputs(usage, stdout);
+			return 0;
+		case 'V':
+			puts("mshare-run " MSHARE_VERSION);
 			return 0;
 		default:
 			fputs(usage, stderr);

@@ -103,6 +103,8 @@ int main(int argc, char **argv)
 
 	check_eq(RUN(&out, "--help"), 0, "--help");
 	check(strstr(out, "usage:") && !*said, "is said on stdout");
+	check_eq(RUN(&out, "--version"), 0, "--version");
+	check(!strcmp(out, "mshare-run " MSHARE_VERSION "\n"), "is the header's: %s", out);
 	check_eq(RUN(&out, "--no-such"), 125, "an unknown option: 125");
 	check(strstr(said, "usage:"), "and the usage");
 	check_eq(RUN(&out, "-q"), 125, "no command: 125");
