@@ -172,12 +172,9 @@ static void set(const char *name, const char *value)
 int main(int argc, char **argv)
 {
 	static const struct option options[] = {
-		{"threshold", required_argument, NULL, 't'},
-		{"log", required_argument, NULL, 'l'},
-		{"quiet", no_argument, NULL, 'q'},
-		{"help", no_argument, NULL, 'h'},
-		{"version", no_argument, NULL, 'V'},
-		{0},
+		{"threshold", required_argument, NULL, 't'}, {"log", required_argument, NULL, 'l'},
+		{"quiet", no_argument, NULL, 'q'},           {"help", no_argument, NULL, 'h'},
+		{"version", no_argument, NULL, 'V'},         {0},
 	};
 	const char *root = getenv("MSHARE_ROOT"), *others = getenv("LD_PRELOAD");
 	char path[PATH_MAX], file[PATH_MAX], log[PATH_MAX], *list;

@@ -35,7 +35,7 @@ int main(int argc, char **argv)
 	/* What else allocates should have done so once. */
 	probe_prepare();
 	must(mshare_detach((void *)8) == -1);
-	long threads = status_number(getpid(), "Threads:");
+	long before = thread_count();
 
 	/* Room for much, not for the window. */
 	limit_as(used() + GIB);
@@ -47,7 +47,7 @@ int main(int argc, char **argv)
 	check_error(mshare_attach(fd, NULL, RW, MSHARE_ATTACH_ANYWHERE), ENOMEM,
 		    "attach of it anywhere");
 	check_eq(info_of(fd).attachments, 0, "nothing is attached");
-	check_eq(status_number(getpid(), "Threads:"), threads, "and no thread is left");
+	check_eq(threads_become(before), before, "and no thread is left");
 	check(value_at(s) == 3 && store(s, 4) == 0, "what was attached before is");
 
 	/* Room for the window, and not for what else it takes. */

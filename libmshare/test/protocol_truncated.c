@@ -53,7 +53,7 @@ int main(int argc, char **argv)
 
 	must(mshare_detach(mshare_attach(fd, NULL, RW, 0)) == 0);
 	close(fd);
-	int descriptors = entries("/proc/self/fd"), threads = entries("/proc/self/task");
+	int descriptors = entries("/proc/self/fd");
 
 	for (int i = 0; i < 3; i++) {
 		fd = region_new(name, GIB);
@@ -67,12 +67,7 @@ int main(int argc, char **argv)
 		check(mshare_detach(w) == 0, "detach after the file was cut short");
 		close(fd);
 		must(mshare_unlink(name) == 0);
-		/* Of a thread that was joined /proc may know for a moment. */
-		uint64_t end = now_ms() + 20000;
-
-		while (entries("/proc/self/task") != threads && now_ms() < end)
-			usleep(1000);
-		check_eq(entries("/proc/self/task"), threads, "no thread is left");
+		check_eq(threads_become(THREADS_ALONE), THREADS_ALONE, "no thread is left");
 		check_eq(entries("/proc/self/fd"), descriptors, "and no descriptor");
 		check(!contains_mapping(w, GIB), "and nothing of the window");
 	}

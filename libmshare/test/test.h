@@ -525,6 +525,24 @@ static inline uint64_t now_ms(void)
 	return (uint64_t)ts.tv_sec * 1000 + (uint64_t)ts.tv_nsec / 1000000;
 }
 
+static inline long thread_count(void)
+{
+	return status_number(getpid(), "Threads:");
+}
+
+/* With nothing attached; ThreadSanitizer has one of its own from the first other one on. */
+#define THREADS_ALONE (TEST_TSAN ? 2 : 1)
+
+/* How many there are, once it is that many: for a moment one counts that was joined, too. */
+static inline long threads_become(long wanted)
+{
+	uint64_t end = now_ms() + 20000;
+
+	while (thread_count() != wanted && now_ms() < end)
+		usleep(1000);
+	return thread_count();
+}
+
 /* A line on which a forked child and its parent wait for each other. */
 struct line {
 	int r, w;
