@@ -36,8 +36,12 @@ OLD_SYMBOL(pthread_sigmask);
 /* Windows and bases are multiples of this on every back end: one PUD entry of x86-64. */
 #define ALIGNMENT (UINT64_C(1) << 30)
 
-/* Above every user address of a 47-bit address space; mmap() has the last word. */
+/* Above every user address that mmap() gives without being asked for higher ones. */
+#ifdef __aarch64__
+#define ADDRESS_LIMIT (UINT64_C(1) << 48)
+#else
 #define ADDRESS_LIMIT (UINT64_C(1) << 47)
+#endif
 
 #define MAP_FLAGS (MSHARE_MAP_NORESERVE | MSHARE_MAP_POPULATE | MSHARE_MAP_HUGETLB)
 #define ATTACH_FLAGS                                                                               \

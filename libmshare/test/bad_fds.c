@@ -97,7 +97,7 @@ int main(int argc, char **argv)
 	close(memfd);
 
 	/* Directories: only mshare_info() knows what to say, and of a root only. */
-	int root = mshare_root(), other = open("/", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+	int root = mshare_root(), other = open("/proc", O_RDONLY | O_DIRECTORY | O_CLOEXEC);
 	struct mshare_info i;
 	size_t count = 0;
 

@@ -20,16 +20,16 @@ int main(int argc, char **argv)
 			  ~(size_t)0 - unit + 1,
 			  (size_t)1 << 63,
 			  (size_t)1 << 62,
-			  (size_t)1 << 47,
-			  ((size_t)1 << 47) + unit,
+			  TOP,
+			  TOP + unit,
 			  (size_t)1 << 56};
 	uintptr_t bases[] = {1,
 			     P,
 			     unit / 2,
 			     unit + P,
 			     unit - 1,
-			     (uintptr_t)1 << 47,
-			     ((uintptr_t)1 << 47) - unit,
+			     TOP,
+			     TOP - unit,
 			     (uintptr_t)1 << 63,
 			     ~(uintptr_t)0 - unit + 1,
 			     ~(uintptr_t)0};
@@ -43,9 +43,8 @@ int main(int argc, char **argv)
 		for (size_t i = 0; i < sizeof(bases) / sizeof(bases[0]); i++)
 			check_error(mshare_reserve(fds[k], (void *)bases[i], unit), EINVAL,
 				    "rule 1: %s: a base at %#" PRIxPTR, kind, bases[i]);
-		check_error(mshare_reserve(fds[k], (void *)(64 * unit),
-					   ((size_t)1 << 47) - 32 * unit),
-			    EINVAL, "rule 1: %s: a window that ends past all addresses", kind);
+		check_error(mshare_reserve(fds[k], (void *)(64 * unit), TOP - 32 * unit), EINVAL,
+			    "rule 1: %s: a window that ends past all addresses", kind);
 		check(info_of(fds[k]).window == 0, "rule 1: %s: there is no window", kind);
 		check_error(mshare_attach(fds[k], NULL, RW, 0), ENODATA,
 			    "rule 1: %s: nor an attachment", kind);

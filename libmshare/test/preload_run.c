@@ -37,7 +37,14 @@ static int run(char **out, const char *const *words)
 /* exit(7), in the fewest bytes that are a program: nothing but the kernel is needed. */
 static const char *static_program(unsigned char class)
 {
+#ifdef __aarch64__
+	const int machine = EM_AARCH64;
+	static const unsigned char code[] = {0xe0, 0,    0x80, 0xd2, 0xa8, 0x0b,
+					     0x80, 0xd2, 1,    0,    0,    0xd4};
+#else
+	const int machine = EM_X86_64;
 	static const unsigned char code[] = {0xbf, 7, 0, 0, 0, 0xb8, 60, 0, 0, 0, 0x0f, 0x05};
+#endif
 	struct {
 		Elf64_Ehdr head;
 		Elf64_Phdr segment;
@@ -46,7 +53,7 @@ static const char *static_program(unsigned char class)
 		.head = {.e_ident = {ELFMAG0, ELFMAG1, ELFMAG2, ELFMAG3, class, ELFDATA2LSB,
 				     EV_CURRENT},
 			 .e_type = ET_EXEC,
-			 .e_machine = EM_X86_64,
+			 .e_machine = machine,
 			 .e_version = EV_CURRENT,
 			 .e_entry = 0x400000 + sizeof(Elf64_Ehdr) + sizeof(Elf64_Phdr),
 			 .e_phoff = sizeof(Elf64_Ehdr),

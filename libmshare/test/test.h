@@ -61,6 +61,14 @@
 #define MIB ((size_t)1 << 20)
 #define GIB ((size_t)1 << 30)
 #define TIB ((size_t)1 << 40)
+
+/* Where addresses end, for those who ask for no higher ones. */
+#ifdef __aarch64__
+#define TOP ((size_t)1 << 48)
+#else
+#define TOP ((size_t)1 << 47)
+#endif
+
 #define RW (PROT_READ | PROT_WRITE)
 /* A user and group that own nothing here. */
 #define STRANGER 54321
