@@ -1716,8 +1716,11 @@ static int join_locked(struct attachment *a)
 	if (err)
 		service_fail(
 			a, err,
-			"the region's mappings cannot be made here (vm.max_map_count limits how "
-			"many a process can have)");
+			err == EACCES
+				? "something in the region is executable, and its file system is "
+				  "mounted noexec here"
+				: "the region's mappings cannot be made here (vm.max_map_count "
+				  "limits how many a process can have)");
 	if (!err) {
 		err = slot_take(a);
 		if (!err)
