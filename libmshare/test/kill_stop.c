@@ -131,9 +131,11 @@ int main(int argc, char **argv)
 
 			await_stop(&p);
 			good &= arrived ? result == 0 : result == -1 && err == ETIMEDOUT;
-			struct mshare_info info = info_of(fd);
-
-			good &= info.stragglers == !arrived;
+			/*
+			 * The watcher may be slow. Who goes from one generation's row to the
+			 * next is in both for a moment, and counts twice.
+			 */
+			good &= settles(fd, strcmp(a.point, "row-locked") ? 2 : 3, !arrived);
 			table_pages(fd, pages);
 			good &= !strcmp(pages, expected_pages(op)) &&
 				!strcmp(watcher_show(&watcher, NULL), pages);
@@ -147,7 +149,8 @@ int main(int argc, char **argv)
 			good &= party_next(&p, 0) == 0 && !strcmp(a.shown, expected_pages(op));
 			party_go(&p, 0);
 			good &= exited(party_end(&p), 0);
-			info = info_of(fd);
+			struct mshare_info info = info_of(fd);
+
 			good &= info.resident == info.mapped && info.attachments == 1;
 			check(good, "%s while an attacher is stopped at %s: %s",
 			      operation_names[op], a.point, result ? strerror(err) : "done");

@@ -11,6 +11,7 @@
 #include "random_util.h"
 
 #include <sys/statvfs.h>
+#include <sys/sysmacros.h>
 
 /* The file's layout, which src/backend_shm.c describes. */
 #define DATA GIB
@@ -355,9 +356,11 @@ static void mappings_check(int fd)
 	must(maps && fstat(fd, &st) == 0);
 	while (fgets(line, sizeof(line), maps)) {
 		unsigned long long from, to, offset, inode;
+		unsigned int major, minor;
 
-		if (sscanf(line, "%llx-%llx %*s %llx %*s %llu", &from, &to, &offset, &inode) != 4 ||
-		    inode != st.st_ino)
+		if (sscanf(line, "%llx-%llx %*s %llx %x:%x %llu", &from, &to, &offset, &major,
+			   &minor, &inode) != 6 ||
+		    inode != st.st_ino || makedev(major, minor) != st.st_dev)
 			continue;
 		bool inside = offset == 0 && to - from == 4096;
 
