@@ -135,7 +135,7 @@ int mshare_region_reserve(struct inode *inode, u64 size, u64 base)
 	 */
 	memory = shmem_kernel_file_setup("msharefs", 0, 0);
 	if (IS_ERR(memory)) {
-		/* -ENOSPC is what shmem says when it is out of memory for an inode. */
+		/* shmem says -ENOSPC if it has no memory for an inode. */
 		if (PTR_ERR(memory) != -ENOSPC)
 			err = PTR_ERR(memory);
 		goto out;
