@@ -245,6 +245,7 @@ FIXTURE(model) {
 
 FIXTURE_SETUP(model)
 {
+	const char *seed = getenv("MSHARE_TEST_SEED");
 	char options[32];
 
 	snprintf(options, sizeof(options), "size=%zu", RESERVABLE * psize);
@@ -254,8 +255,10 @@ FIXTURE_SETUP(model)
 	model = mmap(NULL, sizeof(*model), RW, MAP_SHARED | MAP_ANONYMOUS, -1,
 		     0);
 	ASSERT_NE(MAP_FAILED, model);
-	model->random = now() * 1e9;
-	note("begins with the random number %llu%s",
+	model->random = seed ? strtoull(seed, NULL, 0) : now() * 1e9;
+	/* From 0, all that follows is 0. */
+	model->random += !model->random;
+	note("MSHARE_TEST_SEED=%llu%s",
 	     (unsigned long long)model->random,
 	     injects() ? "" : "; this kernel's allocations do not fail");
 
