@@ -657,15 +657,22 @@ static int tlb_interrupts(unsigned long *counts, int n)
 	return i;
 }
 
-static long do_spin(long addr, long stop, long unused)
+struct spin {
+	atomic_int goes;
+	atomic_int stop;
+};
+
+static long do_spin(long addr, long at, long unused)
 {
+	struct spin *spin = (struct spin *)at;
 	unsigned long n = 0;
 
-	while (!*(volatile int *)stop) {
+	while (!spin->stop) {
 		uint64_t value;
 
 		probe_read((void *)addr, &value);
 		n++;
+		spin->goes = 1;
 	}
 	return n > 0;
 }
@@ -678,10 +685,10 @@ TEST_F(flush, interrupts)
 	struct peer idle[4], busy;
 	long rounds = by_scale(200, 1000), there;
 	uint64_t flushed;
-	volatile int *stop = mmap(NULL, psize, RW, MAP_SHARED | MAP_ANONYMOUS,
-				  -1, 0);
+	struct spin *spin = mmap(NULL, psize, RW, MAP_SHARED | MAP_ANONYMOUS, -1,
+				 0);
 
-	ASSERT_NE(MAP_FAILED, stop);
+	ASSERT_NE(MAP_FAILED, spin);
 	if (n < 2)
 		SKIP_REST(return, "one processor");
 	/* From birth on: where it once was, it may be looked for. */
@@ -717,14 +724,17 @@ TEST_F(flush, interrupts)
 	there = peer_call(&busy, do_attach, self->fd, 0, RW);
 	ASSERT_EQ(0, there % SLOT);
 	ASSERT_EQ(0, peer_call(&busy, do_pin, 1, 0, 0));
-	peer_send(&busy, do_spin, there, (long)stop, 0);
+	peer_send(&busy, do_spin, there, (long)spin, 0);
+	/* The changes may be over before another processor has woken up. */
+	while (!spin->goes)
+		usleep(1000);
 	ASSERT_EQ(n, tlb_interrupts(before, n));
 	for (long i = 0; i < rounds; i++) {
 		ASSERT_EQ(0, region_protect(self->fd, 0, psize, PROT_READ));
 		ASSERT_EQ(0, region_protect(self->fd, 0, psize, RW));
 	}
 	ASSERT_EQ(n, tlb_interrupts(after, n));
-	*stop = 1;
+	spin->stop = 1;
 	EXPECT_EQ(1, peer_wait(&busy));
 	note("one more on processor 1: %lu", after[1] - before[1]);
 	EXPECT_LE(rounds / 4, after[1] - before[1]);
